@@ -1,0 +1,168 @@
+// Package run is the one place that starts external programs: with an argument
+// vector, never a shell, LC_ALL=C, standard input closed unless given, and an error
+// that carries what is needed to repeat the call by hand.
+package run
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Cmd is one call of an external program.
+type Cmd struct {
+	Path string   // a name to be looked up in the fixed PATH below, or an absolute path
+	Args []string // without the program's name
+	Env  []string // added to the clean environment (PATH, HOME, LC_ALL=C)
+	Dir  string
+
+	Stdin  io.Reader // nil: /dev/null
+	Stdout io.Writer // nil: collected into Result.Stdout
+	Stderr io.Writer // nil: collected into Result.Stderr (its last 64 KiB)
+
+	// Writer marks a program that writes LVM metadata: when ctx ends, the program is
+	// left alone, in its own process group, and the error wraps ErrStillRunning.
+	// Other programs are killed.
+	Writer bool
+}
+
+// Result is what a finished program left.
+type Result struct {
+	Stdout []byte
+	Stderr []byte
+	Status int // exit status; -1 for death by signal
+}
+
+// ErrStillRunning: the deadline passed, the program was left running.
+var ErrStillRunning = errors.New("still running when the deadline passed; it was not killed")
+
+// Runner runs programs. Exec is the real one; tests put their own in its place.
+type Runner interface {
+	// Run waits for the program to end. A status other than 0 is an *Error; the
+	// Result is filled in either case.
+	Run(ctx context.Context, c Cmd) (Result, error)
+}
+
+// Error is a program that failed: enough to repeat it by hand.
+type Error struct {
+	Argv   []string
+	Status int
+	Stderr string
+	Err    error
+}
+
+func (e *Error) Error() string {
+	s := strings.Join(e.Argv, " ")
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	if text := strings.TrimSpace(e.Stderr); text != "" {
+		s += ": " + strings.Join(strings.Fields(text), " ")
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Path is where programs are looked up, whatever PATH the caller came with: oned's
+// drivers may start without the sbin directories.
+const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+const stderrKept = 64 << 10
+
+// Exec is the Runner that really runs programs. Env is added to every call's
+// environment (nil: only PATH, HOME and LC_ALL).
+type Exec struct{ Env []string }
+
+// Run implements Runner.
+func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
+	argv := append([]string{c.Path}, c.Args...)
+	fail := func(status int, stderr string, err error) *Error {
+		return &Error{Argv: argv, Status: status, Stderr: stderr, Err: err}
+	}
+	path, err := LookPath(c.Path)
+	if err != nil {
+		return Result{Status: -1}, fail(-1, "", err)
+	}
+	cmd := exec.Command(path, c.Args...)
+	cmd.Dir = c.Dir
+	cmd.Env = append(baseEnv(), append(append([]string{}, x.Env...), c.Env...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Stdin = c.Stdin
+	cmd.WaitDelay = 5 * time.Second
+	var stdout bytes.Buffer
+	stderr := &tail{max: stderrKept}
+	cmd.Stdout, cmd.Stderr = c.Stdout, c.Stderr
+	if cmd.Stdout == nil {
+		cmd.Stdout = &stdout
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = stderr
+	}
+	if err := ctx.Err(); err != nil {
+		return Result{Status: -1}, fail(-1, "", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return Result{Status: -1}, fail(-1, "", err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		if c.Writer {
+			return Result{Status: -1}, fail(-1, "", fmt.Errorf("%w (%w)", ErrStillRunning, ctx.Err()))
+		}
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the only error is that it is gone already
+		<-done
+		return Result{Status: -1}, fail(-1, string(stderr.buf), ctx.Err())
+	}
+	res := Result{Stdout: stdout.Bytes(), Stderr: stderr.buf, Status: cmd.ProcessState.ExitCode()}
+	if err != nil {
+		return res, fail(res.Status, string(res.Stderr), err)
+	}
+	return res, nil
+}
+
+// LookPath finds a program in Path; an absolute name stands for itself.
+func LookPath(name string) (string, error) {
+	if strings.HasPrefix(name, "/") {
+		return name, nil
+	}
+	for _, dir := range strings.Split(Path, ":") {
+		full := dir + "/" + name
+		if st, err := os.Stat(full); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return full, nil
+		}
+	}
+	return "", fmt.Errorf("program %s: %w in %s", name, exec.ErrNotFound, Path)
+}
+
+func baseEnv() []string {
+	env := []string{"PATH=" + Path, "LC_ALL=C", "LVM_SUPPRESS_FD_WARNINGS=1"}
+	if home := os.Getenv("HOME"); home != "" {
+		env = append(env, "HOME="+home)
+	}
+	return env
+}
+
+// tail keeps the last max bytes written to it.
+type tail struct {
+	buf []byte
+	max int
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if len(t.buf) > t.max {
+		t.buf = append(t.buf[:0], t.buf[len(t.buf)-t.max:]...)
+	}
+	return len(p), nil
+}
