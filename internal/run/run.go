@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -26,6 +27,12 @@ type Cmd struct {
 	Stdin  io.Reader // nil: /dev/null
 	Stdout io.Writer // nil: collected into Result.Stdout
 	Stderr io.Writer // nil: collected into Result.Stderr (its last 64 KiB)
+
+	// Files are the descriptors 3, 4, … of the program.
+	Files []*os.File
+	// Confined starts the program in mount, PID, network and IPC namespaces of its
+	// own; it is killed when the caller dies.
+	Confined bool
 
 	// Writer marks a program that writes LVM metadata: when ctx ends, the program is
 	// left alone, in its own process group, and the error wraps ErrStillRunning.
@@ -94,7 +101,15 @@ func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
 	cmd := exec.Command(path, c.Args...)
 	cmd.Dir = c.Dir
 	cmd.Env = append(baseEnv(), append(append([]string{}, x.Env...), c.Env...)...)
+	cmd.ExtraFiles = c.Files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if c.Confined {
+		// The death signal follows the thread that starts the program.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC
+	}
 	cmd.Stdin = c.Stdin
 	cmd.WaitDelay = 5 * time.Second
 	var stdout bytes.Buffer
