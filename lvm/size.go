@@ -18,7 +18,8 @@ const (
 
 // sizeSyntax is a number and a unit. LVM looks at the unit's first letter only and
 // ignores the rest; here the rest must be B or iB, so that a typing error is refused.
-var sizeSyntax = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)(?:([bs])|([kmgtpe])(?:i?b)?)?$`)
+// Both cases are spelt out: ignoring case would let in U+212A, the Kelvin sign.
+var sizeSyntax = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)(?:([bBsS])|([kKmMgGtTpPeE])(?:[iI]?[bB])?)?$`)
 
 const maxSizeText = 64 // longer text is no size; it would only cost time
 
@@ -30,7 +31,7 @@ func ParseSize(s string) (int64, error) {
 	if len(s) > maxSizeText {
 		return 0, badSize(s[:maxSizeText]+"…", "is too long")
 	}
-	match := sizeSyntax.FindStringSubmatch(strings.ToLower(s))
+	match := sizeSyntax.FindStringSubmatch(s)
 	if match == nil {
 		return 0, badSize(s, "is no number with a unit")
 	}
@@ -50,7 +51,7 @@ func ParseSize(s string) (int64, error) {
 
 // unitBytes is a unit's size in bytes; the empty unit is MiB.
 func unitBytes(unit string) int64 {
-	switch unit {
+	switch unit = strings.ToLower(unit); unit {
 	case "":
 		return 1 << 20
 	case "b":
