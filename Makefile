@@ -1,0 +1,91 @@
+# Thin on purpose: what is longer than a few lines is a script in .ci/ or a Go program.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS   += --no-builtin-rules --no-print-directory
+
+FUZZTIME ?= 5m
+BIN      := $(CURDIR)/bin
+CACHE    := $(CURDIR)/.cache
+
+# The linter is pinned here and built from source into .cache/bin.
+LINTER_VERSION := v2.15.0
+LINTER         := $(CACHE)/bin/golangci-lint-$(LINTER_VERSION)
+
+# What a build says about itself. All of it comes from the commit, so that the same
+# commit makes the same bytes.
+VERSION := $(shell git describe --tags --always --match 'v*' 2>/dev/null || echo devel)
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
+DATE    := $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || echo unknown)
+LDFLAGS := -s -w \
+	-X one-clvm/internal/version.Version=$(VERSION) \
+	-X one-clvm/internal/version.Commit=$(COMMIT) \
+	-X one-clvm/internal/version.Date=$(DATE)
+
+# Asked for outside the module and without switching, so that it is the Go in PATH that
+# answers, whatever its age.
+GO_VERSION := $(shell cd / && GOTOOLCHAIN=local go version 2>/dev/null | sed -n 's/.*go\([0-9][0-9]*\.[0-9][0-9]*\).*/\1/p')
+GO_OLD     := $(shell printf '%s\n' '1.24' '$(or $(GO_VERSION),0)' | sort -CV || echo yes)
+GO_MISSING := Go 1.24 or newer must be in PATH ($(if $(GO_VERSION),found $(GO_VERSION),found none)): get it from https://go.dev/dl/ and put its bin directory into PATH
+ifneq ($(GO_OLD),)
+ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
+$(error $(GO_MISSING))
+endif
+endif
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@$(if $(GO_OLD),echo; echo '$(GO_MISSING)',true)
+
+.PHONY: build
+build: ## Build the static programs into bin/
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+.PHONY: deps
+deps: ## Install the distribution's packages and fetch the Go modules that the rest needs
+	@.ci/deps
+	go mod download
+
+.PHONY: test
+test: deps build ## Run the unit tests with the race detector, then the embedded ones (needs root)
+	@.ci/go-test unit -race ./...
+	@.ci/go-test embedded -tags embedded -p 1 -count 1 ./...
+
+.PHONY: demo
+demo: deps build ## Deploy and save a real Debian through the installed programs (needs root)
+	@go build -trimpath -o $(CACHE)/bin/demo ./test/demo
+	@$(CACHE)/bin/demo
+
+.PHONY: bench
+bench: deps build ## Measure against plain ssh pipes and full copies (needs root)
+	@go build -trimpath -o $(CACHE)/bin/bench ./test/bench
+	@$(CACHE)/bin/bench $(BENCHFLAGS)
+
+.PHONY: lint
+lint: $(LINTER) ## Check formatting, vet and lint, the floors of the design included
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not formatted by gofmt:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	go vet -tags embedded,failpoint ./...
+	$(LINTER) run
+	$(LINTER) run --build-tags embedded,failpoint
+
+$(LINTER):
+	@echo 'building golangci-lint $(LINTER_VERSION) from source (a few minutes, once)'
+	GOBIN=$(CACHE)/bin/build go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTER_VERSION)
+	@mv $(CACHE)/bin/build/golangci-lint $@ && rmdir $(CACHE)/bin/build
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (5m), one after the other
+	@.ci/fuzz $(FUZZTIME)
+
+.PHONY: cover
+cover: deps build ## Coverage of unit and embedded tests together, by package (needs root)
+	@.ci/cover lvm tarmode cxmrc agent tm
+
+.PHONY: clean
+clean: ## Remove everything that was built or cached
+	rm -rf $(BIN) $(CACHE) coverage*
