@@ -44,7 +44,8 @@ type Cmd struct {
 type Result struct {
 	Stdout []byte
 	Stderr []byte
-	Status int // exit status; -1 for death by signal
+	Status int   // exit status; -1 for death by signal
+	MaxRSS int64 // largest resident set, bytes
 }
 
 // ErrStillRunning: the deadline passed, the program was left running.
@@ -139,11 +140,19 @@ func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
 		<-done
 		return Result{Status: -1}, fail(-1, string(stderr.buf), ctx.Err())
 	}
-	res := Result{Stdout: stdout.Bytes(), Stderr: stderr.buf, Status: cmd.ProcessState.ExitCode()}
+	res := Result{Stdout: stdout.Bytes(), Stderr: stderr.buf, Status: cmd.ProcessState.ExitCode(), MaxRSS: maxRSS(cmd.ProcessState)}
 	if err != nil {
 		return res, fail(res.Status, string(res.Stderr), err)
 	}
 	return res, nil
+}
+
+func maxRSS(state *os.ProcessState) int64 {
+	usage, ok := state.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return 0
+	}
+	return usage.Maxrss << 10
 }
 
 // LookPath finds a program in Path; an absolute name stands for itself.

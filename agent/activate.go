@@ -1,0 +1,169 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"one-clvm/internal/failpoint"
+	"one-clvm/lvm"
+)
+
+// disks are the VM's volumes that the request means, complete ones only.
+func (c *session) disks(ctx context.Context, g lvm.Group) ([]lvm.Volume, error) {
+	volumes, err := g.Volumes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []lvm.Volume
+	for _, v := range volumes {
+		if !c.isDisk(v) || v.Tags.Has(lvm.TagQuarantine) {
+			continue
+		}
+		if v.Tags.Has(lvm.TagBuilding) {
+			return nil, &lvm.Error{Op: string(c.req.Op), Group: g.Name(), Volume: v.Name, Err: errors.New("it was never completed (tag building): deploy the VM again")}
+		}
+		out = append(out, v)
+	}
+	if len(out) == 0 && c.req.Disk != AllDisks {
+		return nil, &lvm.Error{Op: string(c.req.Op), Group: g.Name(), Volume: c.diskName(), Err: lvm.ErrNotFound}
+	}
+	return out, nil
+}
+
+// activate brings the disks into a mode on this node, all or none. A crash leaves
+// some of them in the new mode; the same request again completes it.
+func (c *session) activate(ctx context.Context, g lvm.Group) error {
+	disks, err := c.disks(ctx, g)
+	if err != nil {
+		return err
+	}
+	for _, v := range disks {
+		if err := c.activateOne(ctx, g, v); err != nil {
+			return err
+		}
+		failpoint.Hit("activate.one")
+	}
+	return nil
+}
+
+func (c *session) activateOne(ctx context.Context, g lvm.Group, v lvm.Volume) error {
+	v, err := g.Activate(ctx, v.Name, c.req.Activate)
+	if err != nil {
+		return err
+	}
+	c.log("info", "volume %s is active: %s", v.Name, v.Mode)
+	if c.req.Activate != lvm.Off && v.Tags.Has(lvm.TagParked) {
+		if v, err = g.Tag(ctx, v.Name, nil, lvm.NewTags(lvm.TagParked)); err != nil {
+			return err
+		}
+	}
+	if !c.req.Link {
+		return nil
+	}
+	home, err := c.openHome(true)
+	if err != nil {
+		return err
+	}
+	defer home.close()
+	return home.link("disk."+v.Tags.Get(lvm.TagDisk), v.Path)
+}
+
+// park takes the disks of a VM that goes to rest off this node and says so in their
+// tags. The tag comes first: a crash in between leaves a disk that is known to rest.
+func (c *session) park(ctx context.Context, g lvm.Group) error {
+	disks, err := c.disks(ctx, g)
+	if err != nil {
+		return err
+	}
+	for _, v := range disks {
+		if v.Open {
+			return &lvm.Error{Op: "park", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: VM %d still runs on it", lvm.ErrInUse, c.req.VM)}
+		}
+		if _, err := g.Tag(ctx, v.Name, lvm.NewTags(lvm.TagParked), nil); err != nil {
+			return err
+		}
+		failpoint.Hit("park.tagged")
+		if _, err := g.Activate(ctx, v.Name, lvm.Off); err != nil {
+			return err
+		}
+		c.log("info", "volume %s is parked", v.Name)
+	}
+	return nil
+}
+
+// tagUnzeroed is on a volume that was extended and whose new space, from this byte
+// on, is not known to be zero yet.
+const tagUnzeroed = "unzeroed"
+
+// extend grows a disk; its file system is the guest's. The new space is zeroed before
+// anybody is told of it. The offset from which it is dirty is tagged first, so that
+// after a crash the same request goes on where it has to.
+func (c *session) extend(ctx context.Context, g lvm.Group) (Result, error) {
+	disks, err := c.disks(ctx, g)
+	if err != nil {
+		return Result{}, err
+	}
+	v := disks[0]
+	if c.req.Size < v.Size && v.Tags.Get(tagUnzeroed) == "" {
+		return Result{}, &lvm.Error{Op: "extend", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: %d bytes are asked for, it has %d", lvm.ErrNotLarger, c.req.Size, v.Size)}
+	}
+	if v.Tags.Get(tagUnzeroed) == "" && c.req.Size > v.Size {
+		tag := fmt.Sprintf("%s=%d", tagUnzeroed, v.Size)
+		if v, err = g.Tag(ctx, v.Name, lvm.NewTags(tag), nil); err != nil {
+			return Result{}, err
+		}
+		failpoint.Hit("extend.tagged")
+	}
+	if v, err = g.Extend(ctx, v.Name, max(c.req.Size, v.Size)); err != nil {
+		return Result{}, err
+	}
+	failpoint.Hit("extend.extended")
+	res := Result{Volume: v.Name, Path: v.Path, Size: v.Size}
+	return res, c.zeroNewSpace(ctx, g, v)
+}
+
+// zeroNewSpace zeroes what extend added and drops its tag.
+func (c *session) zeroNewSpace(ctx context.Context, g lvm.Group, v lvm.Volume) (err error) {
+	from := v.Tags.Get(tagUnzeroed)
+	if from == "" {
+		return nil
+	}
+	offset, err := strconv.ParseInt(from, 10, 64)
+	if err != nil {
+		return fmt.Errorf("tag %s=%s of volume %s: %w", tagUnzeroed, from, v.Name, err)
+	}
+	if v.Mode == lvm.Off {
+		if v, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
+			return err
+		}
+		defer func() {
+			_, offErr := g.Activate(context.WithoutCancel(ctx), v.Name, lvm.Off)
+			err = errors.Join(err, offErr)
+		}()
+	}
+	done := c.begin("zero the new space of " + v.Name)
+	err = c.zeroRange(ctx, v, offset)
+	done(err)
+	if err != nil {
+		return err
+	}
+	_, err = g.Tag(ctx, v.Name, nil, lvm.NewTags(tagUnzeroed+"="+from))
+	return err
+}
+
+// zeroRange zeroes from offset to the end. The volume may be in use by its VM, which
+// does not know of the new space yet.
+func (c *session) zeroRange(ctx context.Context, v lvm.Volume, offset int64) error {
+	device, err := os.OpenFile(v.Path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("zero volume %s: %w", v.Name, err)
+	}
+	_, err = lvm.Zero(ctx, device, offset, v.Size-offset, c.zeroMode(), c.progress)
+	if err = joinClose(err, device); err != nil {
+		return fmt.Errorf("zero volume %s from byte %d: %w", v.Name, offset, err)
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"one-clvm/internal/run"
+	"one-clvm/lvm"
+	"one-clvm/tarmode"
+)
+
+// task is what the confined child is told, as its only argument.
+type task struct {
+	Pack    bool         `json:"pack"` // else unpack
+	Device  string       `json:"device"`
+	FSType  string       `json:"fstype"`
+	Root    string       `json:"root"` // directory that becomes the child's root
+	Mode    tarmode.Mode `json:"mode"`
+	Level   int          `json:"level"`
+	MaxSize int64        `json:"max_size"`
+	UUID    string       `json:"uuid,omitempty"`
+	Label   string       `json:"label,omitempty"`
+}
+
+// report is a line of the child's on its descriptor 3: progress, then the end.
+type report struct {
+	Bytes   int64        `json:"bytes"`
+	Members int64        `json:"members"`
+	Error   *RemoteError `json:"error,omitempty"`
+	Done    bool         `json:"done"`
+}
+
+// unpack lets the confined child mount the new file system and unpack the payload.
+func (c *session) unpack(ctx context.Context, v lvm.Volume, res *Result) error {
+	t := task{Device: v.Path, FSType: c.req.FSType, Mode: c.req.Mode, MaxSize: v.Size}
+	end, err := c.runConfined(ctx, t, c.payload, io.Discard)
+	if streamErr := c.drain(); streamErr != nil && (err == nil || errors.Is(streamErr, ErrStream)) {
+		err = streamErr // an archive that was cut on its way is the cause, not what it looks like
+	}
+	res.Content, res.Members = end.Bytes, end.Members
+	return err
+}
+
+// pack lets the confined child mount the file system read-only and pack it.
+func (c *session) pack(ctx context.Context, out io.Writer, v lvm.Volume, mode tarmode.Mode, res *Result) error {
+	fstype := v.Tags.Get(lvm.TagFSType)
+	uuid, label := identify(ctx, c.Runner, v.Path)
+	t := task{Pack: true, Device: v.Path, FSType: fstype, Mode: mode, Level: c.req.Level, UUID: uuid, Label: label}
+	end, err := c.runConfined(ctx, t, nil, out)
+	res.Content, res.Members = end.Bytes, end.Members
+	return err
+}
+
+// runConfined runs this program as its own child, in namespaces of its own, and
+// waits for it. The mount is the child's alone and goes with it.
+func (c *session) runConfined(ctx context.Context, t task, stdin io.Reader, stdout io.Writer) (report, error) {
+	if err := os.MkdirAll(c.Config.RunDir, 0o700); err != nil {
+		return report{}, fmt.Errorf("TMP_ROOT in agent.conf: %w", err)
+	}
+	t.Root = c.Config.RunDir
+	device, err := filepath.EvalSymlinks(t.Device)
+	if err != nil {
+		return report{}, fmt.Errorf("device of the volume: %w", err)
+	}
+	t.Device = device
+	spec, err := json.Marshal(t)
+	if err != nil {
+		return report{}, fmt.Errorf("task: %w", err)
+	}
+	reports, child, err := os.Pipe()
+	if err != nil {
+		return report{}, err
+	}
+	last := make(chan report, 1)
+	go func() { last <- c.followChild(reports) }()
+	result, err := c.Runner.Run(ctx, run.Cmd{
+		Path: c.Self, Args: []string{"confined", string(spec)}, Confined: true,
+		Stdin: stdin, Stdout: stdout, Files: []*os.File{child},
+	})
+	_ = child.Close() // the child's own copy is what matters
+	end := <-last
+	_ = reports.Close() // only read
+	c.childRSS = max(c.childRSS, result.MaxRSS)
+	switch {
+	case end.Error != nil:
+		return end, &childError{end.Error}
+	case err != nil:
+		return end, fmt.Errorf("confined child: %w", err)
+	case !end.Done:
+		return end, errors.New("confined child ended without a word")
+	}
+	return end, nil
+}
+
+// followChild reads the child's reports up to their end and returns the last.
+func (c *session) followChild(r io.Reader) report {
+	var last report
+	lines := json.NewDecoder(r)
+	for {
+		var next report
+		if err := lines.Decode(&next); err != nil {
+			return last // the end, or a child that died in the middle of a line
+		}
+		last = next
+		c.progress(last.Bytes)
+	}
+}
+
+// childError is the child's error with the sentinel it wrapped.
+type childError struct{ remote *RemoteError }
+
+func (e *childError) Error() string { return e.remote.Text }
+func (e *childError) Unwrap() error { return kinds[e.remote.Kind] }

@@ -1,0 +1,224 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"one-clvm/internal/failpoint"
+	"one-clvm/internal/undo"
+	"one-clvm/lvm"
+	"one-clvm/tarmode"
+)
+
+// create makes a VM's disk. What a crash leaves after each step:
+//
+//	created   a volume tagged building: the same request, or remove, discards it
+//	filled    the same
+//	linked    the same, and a link disk.N in the home, replaced or removed likewise
+//	complete  the finished disk
+func (c *session) create(ctx context.Context, g lvm.Group) (Result, error) {
+	home, err := c.openHome(true)
+	if err != nil {
+		return Result{}, err
+	}
+	defer home.close()
+	if err := c.clearTheWay(ctx, g); err != nil {
+		return Result{}, err
+	}
+	var steps undo.Stack
+	res, err := c.build(ctx, g, home, &steps)
+	if err != nil {
+		return Result{}, steps.Unwind(context.WithoutCancel(ctx), err)
+	}
+	return res, nil
+}
+
+func (c *session) diskName() string {
+	return lvm.DiskName(c.Config.Prefix, c.req.VM, c.req.Disk).String()
+}
+
+func (c *session) build(ctx context.Context, g lvm.Group, home *home, steps *undo.Stack) (Result, error) {
+	name := c.diskName()
+	done := c.begin("create volume " + g.Name() + "/" + name)
+	v, err := g.Create(ctx, lvm.CreateRequest{Name: name, Size: c.req.Size, Tags: c.newTags()})
+	done(err)
+	if err != nil {
+		return Result{}, err
+	}
+	steps.Push("remove volume "+name, func(ctx context.Context) error { return c.discard(ctx, g, v) })
+	failpoint.Hit("create.created")
+	res := Result{Volume: v.Name, Path: v.Path, Size: v.Size}
+	if err := c.fill(ctx, v, &res); err != nil {
+		return Result{}, err
+	}
+	failpoint.Hit("create.filled")
+	link := fmt.Sprintf("disk.%d", c.req.Disk)
+	steps.Push("remove link "+link, func(context.Context) error { return home.remove(link) })
+	if err := home.link(link, v.Path); err != nil {
+		return Result{}, err
+	}
+	failpoint.Hit("create.linked")
+	if err := ctx.Err(); err != nil {
+		return Result{}, err
+	}
+	if _, err := g.Tag(ctx, name, nil, lvm.NewTags(lvm.TagBuilding)); err != nil {
+		return Result{}, err
+	}
+	steps.Disarm()
+	failpoint.Hit("create.complete")
+	return res, nil
+}
+
+func (c *session) newTags() lvm.Tags {
+	tags := lvm.DiskTags(c.req.VM, c.req.Disk, c.req.DS).With(lvm.TagBuilding, lvm.TagOp+"="+c.req.Operation)
+	if c.req.FSType != "" {
+		tags = tags.With(lvm.TagFSType + "=" + c.req.FSType)
+	}
+	return tags
+}
+
+// clearTheWay discards what an earlier, failed attempt at the same disk left. oned
+// repeats a whole prolog after a failure, so a complete disk is replaced, too, unless
+// it is in use, parked, or not one of ours.
+func (c *session) clearTheWay(ctx context.Context, g lvm.Group) error {
+	volumes, err := g.Volumes(ctx)
+	if err != nil {
+		return err
+	}
+	name := c.diskName()
+	for _, v := range volumes {
+		switch {
+		case v.Name == name && !v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagVM, c.req.VM), lvm.KeyTag(lvm.TagDisk, c.req.Disk)):
+			return &lvm.Error{Op: "create", Group: g.Name(), Volume: name, Err: fmt.Errorf("%w and was not made by this suite (tags: %q): remove or rename it by hand", lvm.ErrExists, v.Tags)}
+		case !c.isDisk(v):
+			continue
+		case v.Tags.Has(lvm.TagParked):
+			return &lvm.Error{Op: "create", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: it is the parked disk of stopped VM %d", lvm.ErrExists, c.req.VM)}
+		case v.Open:
+			return &lvm.Error{Op: "create", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w and %w: VM %d runs on it", lvm.ErrExists, lvm.ErrInUse, c.req.VM)}
+		}
+		c.log("warn", "volume %s is left over from an earlier attempt (tags: %q): removing it", v.Name, v.Tags)
+		if err := c.discard(ctx, g, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill gives a new volume its content and makes sure that it is on stable storage.
+func (c *session) fill(ctx context.Context, v lvm.Volume, res *Result) error {
+	if err := c.zero(ctx, v, res); err != nil {
+		return err
+	}
+	failpoint.Hit("create.zeroed")
+	if c.req.Content == ContentFS || c.req.Content == ContentTar {
+		done := c.begin(fmt.Sprintf("make %s on %s", c.req.FSType, v.Name))
+		err := makeFS(ctx, c.Runner, &c.req, v.Path)
+		done(err)
+		if err != nil {
+			return err
+		}
+		failpoint.Hit("create.formatted")
+	}
+	var err error
+	done := c.begin("fill " + v.Name)
+	switch c.req.Content {
+	case ContentTar:
+		err = c.unpack(ctx, v, res)
+	case ContentDisk, ContentExtents:
+		err = c.writeDisk(ctx, v, res)
+	}
+	done(err)
+	if err != nil {
+		return err
+	}
+	return flush(v.Path)
+}
+
+// zero makes a new volume read as zeros: no tenant sees another's blocks.
+func (c *session) zero(ctx context.Context, v lvm.Volume, res *Result) error {
+	started := time.Now()
+	done := c.begin("zero " + v.Name)
+	report, err := c.zeroDevice(ctx, v, c.Config.Zero)
+	done(err)
+	res.Offloaded, res.Zeroing = report.Offloaded, time.Since(started)
+	return err
+}
+
+func (c *session) zeroDevice(ctx context.Context, v lvm.Volume, how string) (lvm.ZeroReport, error) {
+	device, err := os.OpenFile(v.Path, os.O_RDWR|os.O_EXCL, 0)
+	if err != nil {
+		return lvm.ZeroReport{}, fmt.Errorf("zero volume %s: %w", v.Name, err)
+	}
+	defer device.Close() // Zero has flushed
+	if how == ZeroClean {
+		err := lvm.VerifyZero(device, 0, v.Size, cleanSamples)
+		if err == nil {
+			return lvm.ZeroReport{}, nil
+		}
+		c.log("warn", "ZERO=clean, but %s is not zero: %v; zeroing it", v.Name, err)
+	}
+	report, err := lvm.Zero(ctx, device, 0, v.Size, c.zeroMode(), c.progress)
+	if err != nil {
+		return report, fmt.Errorf("zero volume %s: %w", v.Name, err)
+	}
+	return report, nil
+}
+
+func (c *session) zeroMode() lvm.ZeroMode {
+	if c.Config.Zero == ZeroWrite {
+		return lvm.ZeroWrite
+	}
+	return lvm.ZeroAuto
+}
+
+// cleanSamples is how many blocks of a volume are looked at under ZERO=clean.
+const cleanSamples = 64
+
+// writeDisk writes a raw disk onto a volume that reads as zeros.
+func (c *session) writeDisk(ctx context.Context, v lvm.Volume, res *Result) (err error) {
+	device, err := os.OpenFile(v.Path, os.O_RDWR|os.O_EXCL, 0)
+	if err != nil {
+		return fmt.Errorf("write volume %s: %w", v.Name, err)
+	}
+	defer func() { err = joinClose(err, device) }()
+	if c.req.Content == ContentExtents {
+		_, res.Content, err = tarmode.ReceiveExtents(ctx, c.payload, device, v.Size, c.progress)
+	} else {
+		err = c.writeStream(ctx, device, v, res)
+	}
+	if err != nil {
+		return fmt.Errorf("write volume %s: %w", v.Name, err)
+	}
+	return c.drain()
+}
+
+func (c *session) writeStream(ctx context.Context, device *os.File, v lvm.Volume, res *Result) (err error) {
+	plain, err := tarmode.Decompress(c.payload, c.req.Mode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = joinClose(err, plain) }()
+	_, res.Content, err = tarmode.CopySparse(ctx, plain, device, v.Size, c.progress)
+	return err
+}
+
+// drain reads the payload to its trailer: only then is the content known to be whole.
+func (c *session) drain() error {
+	if _, err := io.Copy(io.Discard, c.payload); err != nil {
+		return err
+	}
+	return nil
+}
+
+// flush makes the device's content durable.
+func flush(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return joinClose(f.Sync(), f)
+}

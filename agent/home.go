@@ -1,0 +1,131 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"io"
+
+	"one-clvm/internal/beneath"
+	"one-clvm/internal/failpoint"
+)
+
+var errNoHome = errors.New("the VM has no home on this node")
+
+// home is a VM's directory in the system datastore. oneadmin may write there, root
+// works there: every name is looked up without following a link.
+type home struct {
+	dir      *beneath.Dir
+	uid, gid int
+}
+
+// openHome opens the request's home; with create, missing directories are made.
+// errNoHome if it is not there.
+func (c *session) openHome(create bool) (*home, error) {
+	base, tail, err := c.req.splitHome(&c.Config)
+	if err != nil {
+		return nil, err
+	}
+	uid, gid, err := c.owner()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := beneath.Open(base)
+	if err != nil {
+		return nil, fmt.Errorf("home of VM %d: is the system datastore mounted on this node? %w", c.req.VM, err)
+	}
+	for _, name := range strings.Split(tail, "/") {
+		next, err := openOrMake(dir, name, create, uid, gid)
+		err = joinClose(err, dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: %s/%s", errNoHome, base, tail)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("home of VM %d: %w", c.req.VM, err)
+		}
+		dir = next
+	}
+	return &home{dir, uid, gid}, nil
+}
+
+func openOrMake(dir *beneath.Dir, name string, create bool, uid, gid int) (*beneath.Dir, error) {
+	if create {
+		err := dir.Mkdir(name, 0o755, uid, gid)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	return dir.OpenDir(name)
+}
+
+func (h *home) close() { _ = h.dir.Close() } // only lookups went through it
+
+// link makes name a symbolic link to a device, in one step for whoever looks.
+func (h *home) link(name, target string) error {
+	if err := h.dir.ReplaceSymlink(name, target, h.uid, h.gid); err != nil {
+		return fmt.Errorf("link %s to %s: %w", name, target, err)
+	}
+	return nil
+}
+
+// remove removes an entry; one that is not there is fine.
+func (h *home) remove(name string) error {
+	err := h.dir.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// removeHome removes the VM's directory with all that is in it.
+func (c *session) removeHome() error {
+	base, tail, err := c.req.splitHome(&c.Config)
+	if err != nil {
+		return err
+	}
+	dir, err := beneath.Open(path.Join(base, path.Dir(tail)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("home of VM %d: %w", c.req.VM, err)
+	}
+	defer dir.Close() // only lookups went through it
+	err = dir.RemoveAll(path.Base(tail))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("home of VM %d: %w", c.req.VM, err)
+	}
+	return nil
+}
+
+// putFile puts the payload into a file of the home. The file appears whole or not at
+// all; a crash leaves at most a temporary file, which goes with the home.
+func (c *session) putFile(ctx context.Context) error {
+	home, err := c.openHome(true)
+	if err != nil {
+		return err
+	}
+	defer home.close()
+	done := c.begin("write " + c.req.File)
+	err = c.writeFile(ctx, home)
+	done(err)
+	return err
+}
+
+func (c *session) writeFile(ctx context.Context, home *home) error {
+	f, commit, abort, err := home.dir.CreateFile(c.req.File, 0o660, home.uid, home.gid)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, &reader{ctx: ctx, r: c.payload, progress: c.progress})
+	if err != nil {
+		abort()
+		return fmt.Errorf("write %s: %w", c.req.File, err)
+	}
+	failpoint.Hit("file.written")
+	return commit()
+}

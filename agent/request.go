@@ -1,0 +1,263 @@
+package agent
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"one-clvm/lvm"
+	"one-clvm/tarmode"
+)
+
+// Op is what a request asks for.
+type Op string
+
+// The operations.
+const (
+	OpCreate   Op = "create"   // make a VM's disk, with a content
+	OpSave     Op = "save"     // send a disk's content back
+	OpRemove   Op = "remove"   // remove a disk, or all disks and the home of a VM
+	OpActivate Op = "activate" // bring disks into a mode, link them in the home
+	OpPark     Op = "park"     // deactivate the disks of a VM that goes to rest
+	OpExtend   Op = "extend"   // grow a disk
+	OpFile     Op = "file"     // put a file into a VM's home
+	OpMonitor  Op = "monitor"  // the volume group in numbers
+	OpVolumes  Op = "volumes"  // the volume group's volumes
+)
+
+// Content is what a new volume is filled with.
+type Content string
+
+// The contents.
+const (
+	ContentNone    Content = "none"    // zeros
+	ContentFS      Content = "fs"      // an empty file system, or swap space
+	ContentTar     Content = "tar"     // a file system with the files of a tar
+	ContentDisk    Content = "disk"    // a disk, byte by byte, perhaps compressed
+	ContentExtents Content = "extents" // a disk, only its data
+)
+
+// AllDisks in Request.Disk means every disk of the VM.
+const AllDisks = -1
+
+// Request is one operation on one VM's volumes on one node. The agent trusts none
+// of it: see validate.
+type Request struct {
+	Op        Op     `json:"op"`
+	Operation string `json:"operation"` // id that ties the log lines of both ends together
+	Group     string `json:"group"`
+	VM        int    `json:"vm"`
+	Disk      int    `json:"disk"` // DISK_ID, or AllDisks
+	DS        int    `json:"ds"`   // system datastore
+	Home      string `json:"home,omitempty"`
+
+	Size     int64        `json:"size,omitempty"` // bytes
+	Content  Content      `json:"content,omitempty"`
+	FSType   string       `json:"fstype,omitempty"`
+	FSUUID   string       `json:"fsuuid,omitempty"`
+	FSLabel  string       `json:"fslabel,omitempty"`
+	File     string       `json:"file,omitempty"` // of OpFile: the name in the home
+	Mode     tarmode.Mode `json:"mode,omitempty"` // of OpSave: what is wanted
+	Level    int          `json:"level,omitempty"`
+	Activate lvm.Mode     `json:"activate,omitempty"`
+	Link     bool         `json:"link,omitempty"`   // of OpActivate: also (re)make disk.N in the home
+	Remove   bool         `json:"remove,omitempty"` // of OpSave: remove the volume after the receiver said it has all
+}
+
+// Result is what a finished operation reports.
+type Result struct {
+	Volume    string         `json:"volume,omitempty"`
+	Path      string         `json:"path,omitempty"`
+	Size      int64          `json:"size,omitempty"` // of the volume, bytes
+	Content   int64          `json:"content,omitempty"`
+	Members   int64          `json:"members,omitempty"`
+	Offloaded bool           `json:"offloaded,omitempty"` // zeroing was done by the device
+	Zeroing   time.Duration  `json:"zeroing,omitempty"`
+	PeakRSS   int64          `json:"peak_rss,omitempty"` // bytes, of the agent and its child together
+	Info      *lvm.GroupInfo `json:"info,omitempty"`
+	Volumes   []lvm.Volume   `json:"volumes,omitempty"`
+}
+
+// Start tells the receiver of a save what comes.
+type Start struct {
+	Mode    tarmode.Mode `json:"mode"`
+	Extents bool         `json:"extents"` // RAW content as extents
+	Size    int64        `json:"size"`    // of the volume, bytes
+	FSType  string       `json:"fstype,omitempty"`
+}
+
+// Progress of the running step.
+type Progress struct {
+	Step  string `json:"step"`
+	Bytes int64  `json:"bytes"`
+	Total int64  `json:"total,omitempty"`
+}
+
+// LogLine is one line of the agent's log, passed to the caller.
+type LogLine struct {
+	Level string `json:"level"` // info or warn
+	Text  string `json:"text"`
+}
+
+// Config is the node's own, root-owned word on what an agent may do.
+type Config struct {
+	Groups       []string // allowed volume groups
+	Prefix       string   // of volume names, lv-one
+	HomeBases    []string // directories below which the homes are
+	FSTypes      []string // file systems that may be made
+	ReadGuestFS  bool     // mount what a guest has written, to save it as a tar
+	Zero         string   // auto, write or clean
+	WipeOnDelete bool
+	RunDir       string // for mount points
+	LockDir      string
+	Owner        string        // who owns links and files in a home
+	LockTimeout  time.Duration // wait for another verb on the same VM
+	StallTimeout time.Duration // no sign of life from the other end
+}
+
+// Values of Config.Zero.
+const (
+	ZeroAuto  = "auto"  // by the device where it can, else by writing
+	ZeroWrite = "write" // always by writing
+	ZeroClean = "clean" // free space is known to be zero: only sample it
+)
+
+var (
+	operationPattern = regexp.MustCompile(`^[0-9a-f]{8,32}$`)
+	uuidPattern      = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
+	labelPattern     = regexp.MustCompile(`^[A-Za-z0-9_.+/:-]{1,12}$`)
+	homeTailPattern  = regexp.MustCompile(`^([0-9]{1,9})/([0-9]{1,9})$`)
+	homeFilePattern  = regexp.MustCompile(`^(disk\.[0-9]{1,9}|kernel|initrd)$`)
+)
+
+const maxID = 1<<31 - 1
+
+// validate checks every field against the node's configuration; the error names the
+// bad value. What passes is safe to use in an argument vector and below a home base.
+func (q *Request) validate(c *Config) error {
+	checks := []func(*Config) error{q.validateIDs, q.validateGroup, q.validateHome, q.validateContent, q.validateSave}
+	for _, check := range checks {
+		if err := check(c); err != nil {
+			return fmt.Errorf("request %s: %w", q.Op, err)
+		}
+	}
+	return nil
+}
+
+func (q *Request) validateIDs(*Config) error {
+	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpFile, OpMonitor, OpVolumes}
+	switch {
+	case !slices.Contains(known, q.Op):
+		return fmt.Errorf("operation %q is not known to this agent", q.Op)
+	case !operationPattern.MatchString(q.Operation):
+		return fmt.Errorf("operation id %q is not 8 to 32 hexadecimal digits", q.Operation)
+	case q.VM < 0 || q.VM > maxID:
+		return fmt.Errorf("VM id %d", q.VM)
+	case q.DS < 0 || q.DS > maxID:
+		return fmt.Errorf("datastore id %d", q.DS)
+	case q.Disk < AllDisks || q.Disk > maxID:
+		return fmt.Errorf("disk id %d", q.Disk)
+	case q.Disk == AllDisks && slices.Contains([]Op{OpCreate, OpSave, OpExtend}, q.Op):
+		return fmt.Errorf("needs one disk")
+	case q.Activate < lvm.Off || q.Activate > lvm.Shared:
+		return fmt.Errorf("activation mode %d", q.Activate)
+	}
+	return nil
+}
+
+func (q *Request) validateGroup(c *Config) error {
+	if q.Op == OpFile {
+		return nil
+	}
+	if !slices.Contains(c.Groups, q.Group) {
+		return fmt.Errorf("volume group %q is not allowed on this node (ALLOWED_VGS is %q): add it to /etc/one-clvm/agent.conf, or correct VG_NAME on the front-end", q.Group, strings.Join(c.Groups, " "))
+	}
+	return nil
+}
+
+// validateHome holds Home to BASE/DATASTORE/VM, and to the ids of the request.
+func (q *Request) validateHome(c *Config) error {
+	if q.Home == "" {
+		if q.Op == OpFile || q.Op == OpCreate {
+			return fmt.Errorf("needs the VM's home")
+		}
+		return nil
+	}
+	if _, _, err := q.splitHome(c); err != nil {
+		return err
+	}
+	if q.Op == OpFile && !homeFilePattern.MatchString(q.File) {
+		return fmt.Errorf("file name %q is not disk.N, kernel or initrd", q.File)
+	}
+	return nil
+}
+
+// splitHome finds the allowed base that Home is below and the rest, DATASTORE/VM.
+func (q *Request) splitHome(c *Config) (base, tail string, err error) {
+	home := path.Clean(q.Home)
+	for _, b := range c.HomeBases {
+		rest, ok := strings.CutPrefix(home, path.Clean(b)+"/")
+		if !ok {
+			continue
+		}
+		m := homeTailPattern.FindStringSubmatch(rest)
+		if m == nil || m[1] != strconv.Itoa(q.DS) || m[2] != strconv.Itoa(q.VM) {
+			return "", "", fmt.Errorf("home %q is not %s/%d/%d", q.Home, b, q.DS, q.VM)
+		}
+		return path.Clean(b), rest, nil
+	}
+	return "", "", fmt.Errorf("home %q is below none of HOME_BASE (%s)", q.Home, strings.Join(c.HomeBases, " "))
+}
+
+func (q *Request) validateContent(c *Config) error {
+	if q.Op != OpCreate && q.Op != OpExtend {
+		return nil
+	}
+	if q.Size <= 0 {
+		return fmt.Errorf("size of %d bytes", q.Size)
+	}
+	if q.Op == OpExtend {
+		return nil
+	}
+	switch q.Content {
+	case ContentNone, ContentDisk, ContentExtents:
+		return nil
+	case ContentFS, ContentTar:
+	default:
+		return fmt.Errorf("content %q", q.Content)
+	}
+	if !slices.Contains(c.FSTypes, q.FSType) {
+		return fmt.Errorf("file system type %q is not one of FSTYPES (%s)", q.FSType, strings.Join(c.FSTypes, " "))
+	}
+	maker, ok := makers[q.FSType]
+	if !ok {
+		return fmt.Errorf("file system type %q is unknown: one of %s", q.FSType, strings.Join(makerNames(), " "))
+	}
+	if q.Content == ContentTar && !maker.posix {
+		return fmt.Errorf("file system type %q cannot hold a root file system's owners and modes: use ext4, xfs or btrfs", q.FSType)
+	}
+	if q.FSUUID != "" && !uuidPattern.MatchString(q.FSUUID) {
+		return fmt.Errorf("file system UUID %q", q.FSUUID)
+	}
+	if q.FSLabel != "" && !labelPattern.MatchString(q.FSLabel) {
+		return fmt.Errorf("file system label %q is not 1 to 12 of A-Z a-z 0-9 _ . + / : -", q.FSLabel)
+	}
+	return nil
+}
+
+func (q *Request) validateSave(*Config) error {
+	if q.Op != OpSave {
+		return nil
+	}
+	if _, err := tarmode.ParseMode(string(q.Mode)); err != nil {
+		return err
+	}
+	if q.Level < 0 || q.Level > 9 {
+		return fmt.Errorf("compression level %d is not 0 to 9", q.Level)
+	}
+	return nil
+}

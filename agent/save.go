@@ -1,0 +1,144 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"one-clvm/lvm"
+	"one-clvm/tarmode"
+)
+
+// save sends a disk's content back. The volume is left as it was found: active or not.
+func (c *session) save(ctx context.Context, g lvm.Group) (Result, error) {
+	disks, err := c.disks(ctx, g)
+	if err != nil {
+		return Result{}, err
+	}
+	v := disks[0]
+	if v.Mode == lvm.Off {
+		if v, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
+			return Result{}, err
+		}
+		defer func() {
+			if c.req.Remove && err == nil {
+				return // it is gone
+			}
+			_, offErr := g.Activate(context.WithoutCancel(ctx), v.Name, lvm.Off)
+			err = errors.Join(err, offErr)
+		}()
+	}
+	res := Result{Volume: v.Name, Size: v.Size}
+	if err = c.send(ctx, v, &res); err != nil {
+		return Result{}, err
+	}
+	if !c.req.Remove {
+		return res, nil
+	}
+	if err = c.awaitReceiver(ctx); err != nil {
+		return Result{}, err
+	}
+	err = c.removeSaved(ctx, g, v)
+	return res, err
+}
+
+func (c *session) removeSaved(ctx context.Context, g lvm.Group, v lvm.Volume) error {
+	if err := c.discard(ctx, g, v); err != nil {
+		return err
+	}
+	return c.removeLinks()
+}
+
+// awaitReceiver waits until the other end has the content on stable storage under
+// its final name; only then may the volume go.
+func (c *session) awaitReceiver(ctx context.Context) error {
+	select {
+	case <-c.acks:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the receiver did not confirm, volume kept: %w", context.Cause(ctx))
+	}
+}
+
+func (c *session) send(ctx context.Context, v lvm.Volume, res *Result) error {
+	fstype := v.Tags.Get(lvm.TagFSType)
+	mode, why := saveMode(c.req.Mode, fstype, c.Config.ReadGuestFS, v.Open)
+	if why != "" {
+		c.log("warn", "saving %s as %s, not %s: %s", v.Name, mode, c.req.Mode, why)
+	}
+	start := Start{Mode: mode, Extents: mode == tarmode.RAW, Size: v.Size, FSType: fstype}
+	if err := c.frames.writeJSON(frameStart, start); err != nil {
+		return fmt.Errorf("start of the stream: %w", err)
+	}
+	out := newPayloadWriter(c.frames)
+	done := c.begin(fmt.Sprintf("save %s as %s", v.Name, mode))
+	err := c.sendAs(ctx, out, v, mode, res)
+	done(err)
+	if err != nil {
+		return fmt.Errorf("save volume %s as %s: %w", v.Name, mode, err)
+	}
+	return out.close()
+}
+
+// saveMode decides what a disk can be saved as: a tar only of a file system that the
+// suite made, that nobody has open, and that the administrator lets this node read.
+// why is empty where the wish is granted.
+func saveMode(want tarmode.Mode, fstype string, readGuestFS, open bool) (mode tarmode.Mode, why string) {
+	if !want.Tar() {
+		return want, ""
+	}
+	asDisk := tarmode.GZIP
+	if want == tarmode.TZST {
+		asDisk = tarmode.ZSTD
+	}
+	switch {
+	case !makers[fstype].posix:
+		return asDisk, "it holds no file system that this suite made"
+	case open:
+		return asDisk, "it is in use"
+	case !readGuestFS:
+		return asDisk, "reading a guest's file system is not allowed on this node (READ_GUEST_FS in agent.conf)"
+	}
+	return want, ""
+}
+
+func (c *session) sendAs(ctx context.Context, out io.Writer, v lvm.Volume, mode tarmode.Mode, res *Result) error {
+	if mode.Tar() {
+		return c.pack(ctx, out, v, mode, res)
+	}
+	device, err := os.Open(v.Path)
+	if err != nil {
+		return err
+	}
+	defer device.Close() // only read
+	if mode == tarmode.RAW {
+		res.Content, err = tarmode.SendExtents(ctx, out, device, v.Size, c.progress)
+		return err
+	}
+	packed, err := tarmode.NewCompressor(out, mode.Compression(), c.req.Level)
+	if err != nil {
+		return err
+	}
+	res.Content, err = io.Copy(packed, &reader{ctx: ctx, r: io.LimitReader(device, v.Size), progress: c.progress})
+	return joinClose(err, packed)
+}
+
+// reader counts and stops when its context ends.
+type reader struct {
+	ctx      context.Context
+	r        io.Reader
+	n        int64
+	progress func(int64)
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	n, err := r.r.Read(p)
+	r.n += int64(n)
+	r.progress(r.n)
+	return n, err
+}

@@ -1,0 +1,273 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/user"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"one-clvm/internal/run"
+	"one-clvm/lvm"
+)
+
+// ErrPeerGone: the end that asked is no more there; everything is rolled back.
+var ErrPeerGone = errors.New("the front-end is gone")
+
+// ErrStalled: the other end gave no sign of life in time.
+var ErrStalled = errors.New("no sign of life from the other end")
+
+// aliveInterval is how often each end says that it is there.
+const aliveInterval = time.Second
+
+// Server is the privileged end on a node. It serves one request and ends.
+type Server struct {
+	Config    Config
+	Runner    run.Runner
+	OpenGroup func(name string) (lvm.Group, error)
+	Version   string
+	Self      string // the program that Confined runs in, with the argument "confined"
+}
+
+// session is one conversation.
+type session struct {
+	*Server
+	frames   *frameWriter
+	req      Request
+	payload  *io.PipeReader
+	acks     chan struct{} // the receiver of a save has it all
+	peer     string        // version of the other end
+	step     atomic.Pointer[string]
+	bytes    atomic.Int64
+	seen     atomic.Int64 // when the peer was last heard of, Unix nanoseconds
+	childRSS int64
+}
+
+// Serve reads one request from in, does it, and answers on out. Its error was
+// already told to the other end, as far as that was possible.
+func (s *Server) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
+	frames := &frameWriter{w: out}
+	if err := frames.greet(s.Version); err != nil {
+		return fmt.Errorf("greet: %w", err)
+	}
+	c := &session{Server: s, frames: frames, acks: make(chan struct{}, 1)}
+	reader, err := c.receiveRequest(in)
+	if err != nil {
+		return c.refuse(err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	payload, feed := io.Pipe()
+	c.payload = payload
+	go c.listen(reader, feed, cancel)
+	c.seen.Store(time.Now().UnixNano())
+	go c.watch(ctx, cancel)
+	go c.signOfLife(ctx, cancel)
+	res, err := c.perform(ctx)
+	_ = payload.CloseWithError(errors.New("the operation has ended")) // never fails
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
+		return c.refuse(err)
+	}
+	res.PeakRSS = peakRSS() + c.childRSS
+	return frames.writeJSON(frameResult, res)
+}
+
+func (c *session) receiveRequest(in io.Reader) (*frameReader, error) {
+	reader := newFrameReader(in)
+	h, err := reader.greeting("the front-end")
+	if err != nil {
+		return nil, err
+	}
+	c.peer = h.Version
+	t, payload, err := reader.read()
+	if err != nil {
+		return nil, fmt.Errorf("read the request: %w", err)
+	}
+	if t != frameRequest {
+		return nil, fmt.Errorf("%w: frame %q instead of a request", ErrProtocol, t)
+	}
+	if c.req, err = decodeRequest(payload); err != nil {
+		return nil, err
+	}
+	return reader, c.req.validate(&c.Config)
+}
+
+func decodeRequest(payload []byte) (Request, error) {
+	var q Request
+	if err := json.Unmarshal(payload, &q); err != nil {
+		return q, fmt.Errorf("%w: request: %w", ErrProtocol, err)
+	}
+	return q, nil
+}
+
+func (c *session) refuse(err error) error {
+	remote := RemoteError{Kind: kindOf(err), Text: err.Error()}
+	return errors.Join(err, c.frames.writeJSON(frameError, remote))
+}
+
+// listen feeds the payload pipe until the trailer, and notices when the peer goes.
+// The pipe ends cleanly only after the trailer was found right.
+func (c *session) listen(reader *frameReader, feed *io.PipeWriter, cancel context.CancelCauseFunc) {
+	check := newPayloadCheck()
+	for {
+		t, payload, err := reader.read()
+		if err != nil {
+			_ = feed.CloseWithError(fmt.Errorf("%w: %w", ErrStream, ErrPeerGone)) // never fails
+			cancel(ErrPeerGone)
+			return
+		}
+		c.seen.Store(time.Now().UnixNano())
+		switch t {
+		case frameData:
+			check.add(payload)
+			c.busy.Store(true)
+			_, _ = feed.Write(payload) // the reading side knows why it stopped
+			c.seen.Store(time.Now().UnixNano())
+			c.busy.Store(false)
+		case frameTrailer:
+			_ = feed.CloseWithError(check.verify(payload)) // nil makes it io.EOF
+		case frameAbort:
+			err := fmt.Errorf("the front-end could not read its source: %s", payload)
+			_ = feed.CloseWithError(err)
+			cancel(err)
+		case frameResult:
+			c.acks <- struct{}{}
+		case frameAlive:
+		default:
+			cancel(fmt.Errorf("%w: unexpected frame %q", ErrProtocol, t))
+			return
+		}
+	}
+}
+
+// watch gives up on a peer that is silent.
+func (c *session) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(aliveInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !c.busy.Load() && time.Since(time.Unix(0, c.seen.Load())) > c.Config.StallTimeout {
+			cancel(fmt.Errorf("%w for %s", ErrStalled, c.Config.StallTimeout))
+			return
+		}
+	}
+}
+
+// signOfLife tells the peer what goes on; that fails when the peer is gone.
+func (c *session) signOfLife(ctx context.Context, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(aliveInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		p := Progress{Bytes: c.bytes.Load()}
+		if step := c.step.Load(); step != nil {
+			p.Step = *step
+		}
+		if err := c.frames.writeJSON(frameProgress, p); err != nil {
+			cancel(fmt.Errorf("%w: %w", ErrPeerGone, err))
+			return
+		}
+	}
+}
+
+// begin names the running step and returns a function that logs its end.
+func (c *session) begin(step string) func(error) {
+	started := time.Now()
+	c.step.Store(&step)
+	c.bytes.Store(0)
+	return func(err error) {
+		outcome := "done"
+		if err != nil {
+			outcome = "failed: " + err.Error()
+		}
+		c.log("info", "%s %s in %s", step, outcome, time.Since(started).Round(time.Millisecond))
+	}
+}
+
+func (c *session) progress(n int64) { c.bytes.Store(n) }
+
+func (c *session) log(level, format string, args ...any) {
+	subject := fmt.Sprintf("op %s: VM %d", c.req.Operation, c.req.VM)
+	if c.req.Disk >= 0 {
+		subject += fmt.Sprintf(" disk %d", c.req.Disk)
+	}
+	line := LogLine{Level: level, Text: subject + ": " + fmt.Sprintf(format, args...)}
+	_ = c.frames.writeJSON(frameLog, line) // a peer that is gone is noticed by signOfLife
+}
+
+func (c *session) perform(ctx context.Context) (Result, error) {
+	var g lvm.Group
+	if c.req.Group != "" {
+		var err error
+		if g, err = c.OpenGroup(c.req.Group); err != nil {
+			return Result{}, err
+		}
+	}
+	switch c.req.Op {
+	case OpMonitor:
+		info, err := g.Info(ctx)
+		return Result{Info: &info}, err
+	case OpVolumes:
+		volumes, err := g.Volumes(ctx)
+		return Result{Volumes: volumes}, err
+	}
+	interrupt := c.req.Op == OpRemove
+	lock, err := lockVM(ctx, c.Config.LockDir, c.req.Group, c.req.VM, c.Config.LockTimeout, interrupt)
+	if err != nil {
+		return Result{}, err
+	}
+	res, err := c.change(ctx, g)
+	return res, errors.Join(err, lock.unlock())
+}
+
+func (c *session) change(ctx context.Context, g lvm.Group) (Result, error) {
+	switch c.req.Op {
+	case OpCreate:
+		return c.create(ctx, g)
+	case OpSave:
+		return c.save(ctx, g)
+	case OpRemove:
+		return Result{}, c.remove(ctx, g)
+	case OpActivate:
+		return Result{}, c.activate(ctx, g)
+	case OpPark:
+		return Result{}, c.park(ctx, g)
+	case OpExtend:
+		return c.extend(ctx, g)
+	case OpFile:
+		return Result{}, c.putFile(ctx)
+	}
+	return Result{}, fmt.Errorf("operation %q is not known to this agent", c.req.Op)
+}
+
+// owner is the user and group that links and files in a home belong to.
+func (c *session) owner() (uid, gid int, err error) {
+	u, err := user.Lookup(c.Config.Owner)
+	if err != nil {
+		return 0, 0, fmt.Errorf("OWNER in agent.conf: %w", err)
+	}
+	uid, err = strconv.Atoi(u.Uid)
+	if err != nil {
+		return 0, 0, fmt.Errorf("OWNER in agent.conf: user id %q: %w", u.Uid, err)
+	}
+	gid, err = strconv.Atoi(u.Gid)
+	if err != nil {
+		return 0, 0, fmt.Errorf("OWNER in agent.conf: group id %q: %w", u.Gid, err)
+	}
+	return uid, gid, nil
+}
