@@ -1,0 +1,238 @@
+package beneath
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Readlink reads where a symbolic link of the directory points to.
+func (d *Dir) Readlink(name string) (string, error) {
+	if err := Check(name); err != nil {
+		return "", err
+	}
+	buf := make([]byte, MaxName)
+	n, err := unix.Readlinkat(d.Fd(), name, buf)
+	if err != nil {
+		return "", d.failed("readlink", name, err)
+	}
+	return string(buf[:n]), nil
+}
+
+// ReplaceSymlink puts a symbolic link of the given owner in the place of whatever
+// non-directory has the name, in one step: a reader sees the old or the new one.
+func (d *Dir) ReplaceSymlink(name, target string, uid, gid int) error {
+	if err := Check(name); err != nil {
+		return err
+	}
+	temp := temporary()
+	if err := unix.Symlinkat(target, d.Fd(), temp); err != nil {
+		return d.failed("symlink", name, err)
+	}
+	err := d.chownSymlink(temp, uid, gid)
+	if err == nil {
+		err = unix.Renameat(d.Fd(), temp, d.Fd(), name)
+	}
+	if err != nil {
+		return errors.Join(d.failed("replace symlink", name, err), d.discard(temp))
+	}
+	return d.sync(name)
+}
+
+// chownSymlink changes the owner only of what is surely a symbolic link: the owner of
+// the directory could have put a hard link to something else in its place.
+func (d *Dir) chownSymlink(name string, uid, gid int) error {
+	fd, err := unix.Openat(d.Fd(), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return fmt.Errorf("%s was replaced by another file meanwhile: %w", name, ErrUnsafe)
+	}
+	return unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH)
+}
+
+// CreateFile starts a new file of the given owner and mode (permission bits) under a
+// temporary name. commit flushes it and gives it its name, replacing a non-directory
+// there in one step; abort throws it away. One of the two is to be called; abort
+// after commit does nothing, so it can be deferred.
+func (d *Dir) CreateFile(name string, mode uint32, uid, gid int) (f *os.File, commit func() error, abort func(), err error) {
+	if err := Check(name); err != nil {
+		return nil, nil, nil, err
+	}
+	temp := temporary()
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Openat(d.Fd(), temp, flags, 0o600)
+	if err != nil {
+		return nil, nil, nil, d.failed("create", name, err)
+	}
+	f = os.NewFile(uintptr(fd), d.join(name))
+	err = unix.Fchown(fd, uid, gid)
+	if err == nil {
+		err = unix.Fchmod(fd, mode)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, nil, errors.Join(d.failed("create", name, err), d.discard(temp))
+	}
+	finished := false
+	abort = func() {
+		if !finished {
+			finished = true
+			f.Close()
+			_ = d.discard(temp) // a left-over temporary file harms nobody
+		}
+	}
+	commit = func() error {
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+		if err := unix.Renameat(d.Fd(), temp, d.Fd(), name); err != nil {
+			return d.failed("rename into place", name, err)
+		}
+		finished = true
+		return d.sync(name)
+	}
+	return f, commit, abort, nil
+}
+
+// Mkdir makes a directory of the given owner and mode. One that exists already is
+// fine and stays as it is; anything else of that name is an error.
+func (d *Dir) Mkdir(name string, mode uint32, uid, gid int) error {
+	if err := Check(name); err != nil {
+		return err
+	}
+	made := unix.Mkdirat(d.Fd(), name, 0o700)
+	if made != nil && made != unix.EEXIST {
+		return d.failed("mkdir", name, made)
+	}
+	fd, err := OpenDirAt(d.Fd(), name)
+	if err != nil {
+		return d.failed("mkdir", name, err)
+	}
+	defer unix.Close(fd)
+	if made == unix.EEXIST {
+		return nil
+	}
+	if err := adopt(fd, mode, uid, gid); err != nil {
+		return d.failed("mkdir", name, err)
+	}
+	return d.sync(name)
+}
+
+// adopt gives a directory that this process has just made to its owner.
+func adopt(fd int, mode uint32, uid, gid int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("replaced by another directory meanwhile: %w", ErrUnsafe)
+	}
+	if err := unix.Fchown(fd, uid, gid); err != nil {
+		return err
+	}
+	return unix.Fchmod(fd, mode)
+}
+
+// Remove removes an entry: a non-directory or an empty directory.
+func (d *Dir) Remove(name string) error {
+	if err := Check(name); err != nil {
+		return err
+	}
+	if err := RemoveAt(d.Fd(), name); err != nil {
+		return d.failed("remove", name, err)
+	}
+	return nil
+}
+
+// RemoveAt removes a non-directory or an empty directory of an open directory.
+func RemoveAt(parent int, name string) error {
+	err := unix.Unlinkat(parent, name, 0)
+	if err != unix.EISDIR && err != unix.EPERM {
+		return err
+	}
+	if rmdir := unix.Unlinkat(parent, name, unix.AT_REMOVEDIR); rmdir != unix.ENOTDIR {
+		return rmdir
+	}
+	return err // not a directory: why it could not be unlinked is the answer
+}
+
+// RemoveAll removes an entry with everything below it. What a symbolic link points to
+// stays, and so does what is mounted below: the kernel refuses to remove a mount point
+// (EBUSY) before it looks whether it is empty. No entry of that name is fine.
+func (d *Dir) RemoveAll(name string) error {
+	if err := Check(name); err != nil {
+		return err
+	}
+	if err := d.removeTree(name); err != nil {
+		return fmt.Errorf("remove %s: %w", d.join(name), err)
+	}
+	return nil
+}
+
+func (d *Dir) removeTree(name string) error {
+	err := d.Remove(name)
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+		return nil
+	case !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST):
+		return err
+	}
+	if err := d.empty(name); err != nil {
+		return err
+	}
+	return d.Remove(name)
+}
+
+// empty removes everything in a directory, whose names are read once: whoever adds
+// new ones meanwhile makes the removal fail and does not keep it busy.
+func (d *Dir) empty(name string) error {
+	sub, err := d.OpenDir(name)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	names, err := sub.file.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, entry := range names {
+		if err := sub.removeTree(entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Dir) discard(temp string) error {
+	err := unix.Unlinkat(d.Fd(), temp, 0)
+	if err == nil || err == unix.ENOENT {
+		return nil
+	}
+	return d.failed("remove", temp, err)
+}
+
+// sync makes a new name in the directory last.
+func (d *Dir) sync(name string) error {
+	if err := d.file.Sync(); err != nil {
+		return d.failed("flush the directory of", name, err)
+	}
+	return nil
+}
+
+func temporary() string {
+	var random [8]byte
+	rand.Read(random[:]) // never fails, says its documentation
+	return ".one-clvm-" + hex.EncodeToString(random[:])
+}
