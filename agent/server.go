@@ -63,6 +63,7 @@ func (s *Server) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	defer cancel(nil)
 	payload, feed := io.Pipe()
 	c.payload = payload
+	context.AfterFunc(ctx, func() { _ = feed.CloseWithError(context.Cause(ctx)) }) // whoever waits for data is let go
 	go c.listen(reader, feed, cancel)
 	c.seen.Store(time.Now().UnixNano())
 	go c.watch(ctx, cancel)
@@ -270,4 +271,14 @@ func (c *session) owner() (uid, gid int, err error) {
 		return 0, 0, fmt.Errorf("OWNER in agent.conf: group id %q: %w", u.Gid, err)
 	}
 	return uid, gid, nil
+}
+
+// Refuse greets and answers with an error: the node cannot serve anything.
+func (s *Server) Refuse(out io.Writer, err error) error {
+	frames := &frameWriter{w: out}
+	if greetErr := frames.greet(s.Version); greetErr != nil {
+		return errors.Join(err, greetErr)
+	}
+	c := &session{Server: s, frames: frames}
+	return c.refuse(err)
 }

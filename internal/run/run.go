@@ -14,7 +14,6 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // Cmd is one call of an external program.
@@ -112,7 +111,6 @@ func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC
 	}
 	cmd.Stdin = c.Stdin
-	cmd.WaitDelay = 5 * time.Second
 	var stdout bytes.Buffer
 	stderr := &tail{max: stderrKept}
 	cmd.Stdout, cmd.Stderr = c.Stdout, c.Stderr

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/pflag"
+
+	"one-clvm/cxmrc"
+	"one-clvm/lvm"
+	"one-clvm/lvm/filevg"
+)
+
+// runConfig prints what is in force; a datastore's attributes may be given to see
+// what they change.
+func runConfig(_ context.Context, argv []string, io stdio) error {
+	flags := pflag.NewFlagSet("config", pflag.ContinueOnError)
+	attrs := flags.StringToString("datastore-attr", nil, "attribute of a datastore")
+	words, err := parse(flags, argv, 0, 1)
+	if err != nil {
+		return err
+	}
+	cfg, err := configOf(words)
+	if err != nil {
+		return err
+	}
+	if cfg, err = cfg.WithDatastore(*attrs, "datastore"); err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(io.out, 0, 8, 2, ' ', 0)
+	for _, s := range cfg.Effective() {
+		fmt.Fprintf(table, "%s=%s\t# %s\n", s.Name, s.Value, s.Origin)
+	}
+	return table.Flush()
+}
+
+func configOf(words []string) (*cxmrc.Config, error) {
+	if len(words) == 0 {
+		return loadConfig()
+	}
+	if filepath.Base(words[0]) == "agent.conf" {
+		return cxmrc.LoadAgent(words[0])
+	}
+	return cxmrc.Load(words[0])
+}
+
+func runVG(ctx context.Context, argv []string, io stdio) error {
+	flags := pflag.NewFlagSet("vg", pflag.ContinueOnError)
+	size := flags.String("size", "", "size in LVM's syntax")
+	words, err := parse(flags, argv, 1, 2)
+	if err != nil {
+		return err
+	}
+	cfg, err := cxmrc.LoadAgent(agentConfig)
+	if err != nil {
+		return err
+	}
+	root := cfg.String("FILE_VG_DIR")
+	switch {
+	case words[0] == "list" && len(words) == 1:
+		return listGroups(root, io)
+	case words[0] == "create" && len(words) == 2:
+		return createGroup(root, words[1], *size)
+	case words[0] == "destroy" && len(words) == 2:
+		g, err := filevg.Open(filepath.Join(root, words[1]))
+		if err != nil {
+			return err
+		}
+		return g.Destroy(ctx)
+	}
+	return fmt.Errorf("%w: %s", errUsage, strings.Join(words, " "))
+}
+
+func createGroup(root, name, size string) error {
+	if err := lvm.ValidateGroupName(name); err != nil {
+		return err
+	}
+	bytes, err := lvm.ParseSize(size)
+	if err != nil {
+		return fmt.Errorf("--size: %w", err)
+	}
+	_, err = filevg.Create(filepath.Join(root, name), bytes, 0)
+	return err
+}
+
+func listGroups(root string, io stdio) error {
+	names, err := filevg.List(root)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		fmt.Fprintln(io.out, name)
+	}
+	return nil
+}
+
+func runVolumes(ctx context.Context, argv []string, io stdio) error {
+	flags := pflag.NewFlagSet("volumes", pflag.ContinueOnError)
+	group := flags.String("vg", "", "only this volume group")
+	asJSON := flags.Bool("json", false, "exact numbers for programs")
+	if _, err := parse(flags, argv, 0, 0); err != nil {
+		return err
+	}
+	cfg, err := cxmrc.LoadAgent(agentConfig)
+	if err != nil {
+		return err
+	}
+	names := cfg.List("ALLOWED_VGS")
+	if *group != "" {
+		names = []string{*group}
+	}
+	volumes := []lvm.Volume{}
+	for _, name := range names {
+		g, err := openGroup(cfg, name)
+		if err != nil {
+			return err
+		}
+		of, err := g.Volumes(ctx)
+		if err != nil {
+			return err
+		}
+		volumes = append(volumes, of...)
+	}
+	if *asJSON {
+		return json.NewEncoder(io.out).Encode(volumes)
+	}
+	return printVolumes(volumes, io)
+}
+
+func printVolumes(volumes []lvm.Volume, io stdio) error {
+	table := tabwriter.NewWriter(io.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "VG\tVOLUME\tSIZE\tACTIVE\tOPEN\tTAGS")
+	for _, v := range volumes {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%t\t%s\n", v.Group, v.Name, humanize.IBytes(uint64(v.Size)), v.Mode, v.Open, strings.Join(v.Tags, ","))
+	}
+	return table.Flush()
+}

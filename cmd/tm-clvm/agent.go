@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"one-clvm/agent"
+	"one-clvm/cxmrc"
+	"one-clvm/internal/run"
+	"one-clvm/internal/version"
+	"one-clvm/lvm"
+	"one-clvm/lvm/filevg"
+	"one-clvm/lvm/lvm2"
+)
+
+// agentConfig is the node's own word on what is allowed; root's, and nobody else's.
+const agentConfig = "/etc/one-clvm/agent.conf"
+
+func runAgent(ctx context.Context, argv []string, io stdio) error {
+	if len(argv) != 0 {
+		return fmt.Errorf("%w: the agent takes none", errUsage)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	server := &agent.Server{Runner: run.Exec{}, Version: version.String(), Self: self}
+	cfg, err := cxmrc.LoadAgent(agentConfig)
+	if err != nil {
+		return server.Refuse(io.out, err)
+	}
+	server.Config = settings(cfg)
+	server.OpenGroup = func(name string) (lvm.Group, error) { return openGroup(cfg, name) }
+	return server.Serve(ctx, io.in, io.out)
+}
+
+func settings(cfg *cxmrc.Config) agent.Config {
+	seconds := func(name string) time.Duration { return time.Duration(cfg.Int(name)) * time.Second }
+	return agent.Config{
+		Groups: cfg.List("ALLOWED_VGS"), Prefix: cfg.String("LV_PREFIX"), HomeBases: cfg.List("HOME_BASE"),
+		FSTypes: cfg.List("FSTYPES"), ReadGuestFS: cfg.Bool("READ_GUEST_FS"), Zero: cfg.String("ZERO"),
+		WipeOnDelete: cfg.Bool("WIPE_ON_DELETE"), RunDir: cfg.String("TMP_ROOT"), LockDir: cfg.String("LOCK_DIR"),
+		Owner: cfg.String("OWNER"), LockTimeout: seconds("LOCK_TIMEOUT"), StallTimeout: seconds("STALL_TIMEOUT"),
+	}
+}
+
+// openGroup opens a file-backed volume group if there is one of that name, else LVM's.
+func openGroup(cfg *cxmrc.Config, name string) (lvm.Group, error) {
+	dir := filepath.Join(cfg.String("FILE_VG_DIR"), name)
+	if _, err := os.Stat(filepath.Join(dir, "metadata.json")); err == nil {
+		return filevg.Open(dir)
+	}
+	return lvm2.New(name, run.Exec{}, lvm2.Options{}), nil
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"one-clvm/agent"
+	"one-clvm/cxmrc"
+	"one-clvm/internal/run"
+	"one-clvm/internal/version"
+	"one-clvm/opennebula"
+	"one-clvm/tm"
+)
+
+// runVerb carries out a verb as oned calls it. Flags are ours alone, oned gives none.
+func runVerb(ctx context.Context, verb string, argv []string, io stdio) int {
+	if len(argv) > 0 && isHelp(argv[0]) {
+		fmt.Fprint(io.out, "tm-clvm ", opennebula.Usage(verb))
+		return 0
+	}
+	dryRun := slices.Contains(argv, "--dry-run")
+	argv = slices.DeleteFunc(argv, func(arg string) bool { return arg == "--dry-run" })
+	remotes := opennebula.RemotesDir()
+	release, versionErr := opennebula.DetectVersion(remotes)
+	report := opennebula.NewReporter(io.err, release)
+	if versionErr != nil {
+		report.Warn("%v", versionErr)
+	}
+	driver, err := newDriver(report, io)
+	if err == nil {
+		driver.Version, driver.Remotes, driver.DryRun = release, remotes, dryRun
+		err = driver.Do(ctx, verb, argv)
+	}
+	report.Error(err)
+	report.Close()
+	return opennebula.ExitStatus(err)
+}
+
+func newDriver(report *opennebula.Reporter, io stdio) (*tm.Driver, error) {
+	cfg, err := loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	programs := run.Exec{}
+	records, err := opennebula.NewClient(opennebula.Config{}, programs)
+	if err != nil {
+		return nil, err
+	}
+	client := &agent.Client{
+		Runner: programs, Version: version.String(), StallTimeout: time.Duration(cfg.Int("STALL_TIMEOUT")) * time.Second,
+		OnLog: func(l agent.LogLine) {
+			if l.Level == "warn" {
+				report.Warn("%s", l.Text)
+				return
+			}
+			report.Debug("%s", l.Text)
+		},
+	}
+	return &tm.Driver{
+		Config: cfg, FrontEnd: frontEnd(cfg), Records: records, Agents: tm.Connection{Client: client, Config: cfg},
+		Runner: programs, Report: report, Stdin: io.in, Stdout: io.out, Stderr: io.err,
+	}, nil
+}
+
+func loadConfig() (*cxmrc.Config, error) {
+	path, err := cxmrc.Find()
+	if err != nil {
+		return nil, err
+	}
+	return cxmrc.Load(path)
+}
+
+// frontEnd is the name that oned uses for this machine: HOSTNAME in oned.conf where
+// that is set, and then FRONTEND in cxmrc must say the same; else the host name.
+func frontEnd(cfg *cxmrc.Config) string {
+	if name := cfg.String("FRONTEND"); name != "" {
+		return name
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
+}

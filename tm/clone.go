@@ -1,0 +1,180 @@
+package tm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/sync/errgroup"
+
+	"one-clvm/agent"
+	"one-clvm/cxmrc"
+	"one-clvm/opennebula"
+	"one-clvm/tarmode"
+)
+
+// facts are what a clone needs to know from oned.
+type facts struct {
+	disk  *opennebula.Disk
+	image *opennebula.Image // nil for a volatile disk
+	cfg   *cxmrc.Config     // of the system datastore
+}
+
+// gather asks oned for the VM, and then for the image and the datastore at once.
+func (d *Driver) gather(ctx context.Context, call opennebula.Call) (*facts, error) {
+	vm, err := d.Records.VM(ctx, call.VM)
+	if err != nil {
+		return nil, err
+	}
+	f := &facts{}
+	if f.disk, err = vm.Disk(call.Home.Disk); err != nil {
+		return nil, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		f.cfg, err = d.systemConfig(ctx, call.Home.Datastore)
+		return err
+	})
+	if !f.disk.Volatile() {
+		group.Go(func() (err error) {
+			f.image, err = d.Records.Image(ctx, f.disk.ImageID)
+			return err
+		})
+	}
+	return f, group.Wait()
+}
+
+// planClone: an image of the datastore becomes a disk of the VM. LN does the same: a
+// persistent image file is copied onto the SAN, and MVDS writes it back.
+func (d *Driver) planClone(ctx context.Context, call opennebula.Call) ([]Step, error) {
+	if len(call.Source.Path) == 0 || call.Source.Path[0] != '/' {
+		return nil, fmt.Errorf("image %q is not a file on the front-end: images on the SAN and URLs are %w", call.SourceRaw, ErrNotYet)
+	}
+	if call.Home.Disk < 0 {
+		return d.planBootFile(call)
+	}
+	f, err := d.gather(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	q, err := d.cloneRequest(call, f)
+	if err != nil {
+		return nil, err
+	}
+	what := fmt.Sprintf("make disk %d of VM %d, %s in %s, from %s image %s", q.Disk, q.VM, humanize.IBytes(uint64(q.Size)), q.Group, q.Mode, call.Source.Path)
+	if q.Content == agent.ContentTar {
+		what += " on " + q.FSType
+	}
+	send := func(context.Context) (agent.Transfer, error) {
+		return agent.Transfer{Send: func(w io.Writer) error { return sendImage(ctx, w, call.Source.Path, q) }}, nil
+	}
+	return []Step{{What: what, Host: call.Dest.Host, Request: q, Transfer: send, Total: fileSize(call.Source.Path, q)}}, nil
+}
+
+// fileSize is what will travel, for the progress; of extents nobody knows before.
+func fileSize(path string, q agent.Request) int64 {
+	st, err := os.Stat(path)
+	if err != nil || q.Content == agent.ContentExtents {
+		return 0
+	}
+	return st.Size()
+}
+
+// cloneRequest looks into the image file: how large is its content, whose file
+// system is it.
+func (d *Driver) cloneRequest(call opennebula.Call, f *facts) (agent.Request, error) {
+	q := d.request(agent.OpCreate, call, f.cfg)
+	image, err := os.Open(call.Source.Path)
+	if err != nil {
+		return q, fmt.Errorf("image file: %w", err)
+	}
+	defer image.Close() // only read
+	mode, detect, err := imageMode(f.disk, f.image, f.cfg)
+	if err == nil && detect {
+		mode, err = detectMode(image)
+	}
+	if err != nil {
+		return q, err
+	}
+	q.Mode = mode
+	if q.Content, err = contentOf(mode, image); err != nil {
+		return q, err
+	}
+	if err := d.describeTar(&q, image, f); err != nil {
+		return q, fmt.Errorf("image %s: %w", call.Source.Path, err)
+	}
+	q.Size, err = d.diskSize(f, mode, image)
+	return q, err
+}
+
+func contentOf(mode tarmode.Mode, image *os.File) (agent.Content, error) {
+	switch {
+	case mode.Tar():
+		return agent.ContentTar, nil
+	case mode != tarmode.RAW:
+		return agent.ContentDisk, nil
+	}
+	st, err := image.Stat()
+	if err != nil {
+		return "", fmt.Errorf("image file: %w", err)
+	}
+	if st.Size() == 0 {
+		return "", fmt.Errorf("image file %s is empty", image.Name())
+	}
+	return agent.ContentExtents, nil
+}
+
+func (d *Driver) describeTar(q *agent.Request, image *os.File, f *facts) (err error) {
+	if q.Content != agent.ContentTar {
+		return nil
+	}
+	fromImage := ""
+	if f.image != nil {
+		fromImage = f.image.FSType
+	}
+	if q.FSType, err = cxmrc.FSType(f.disk.FS, fromImage, f.cfg.String("DEFAULT_FSTYPE"), nil); err != nil {
+		return err
+	}
+	q.FSUUID, q.FSLabel, err = tarmode.ReadIdentity(image, q.Mode)
+	return err
+}
+
+// sendImage sends the file exactly as it lies in the datastore, or, of a raw disk,
+// only the extents with data.
+func sendImage(ctx context.Context, w io.Writer, path string, q agent.Request) error {
+	image, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("image file: %w", err)
+	}
+	defer image.Close() // only read
+	if q.Content != agent.ContentExtents {
+		_, err = io.CopyBuffer(struct{ io.Writer }{w}, image, make([]byte, 256<<10))
+		return err
+	}
+	st, err := image.Stat()
+	if err != nil {
+		return err
+	}
+	_, err = tarmode.SendExtents(ctx, w, image, st.Size(), func(int64) {})
+	return err
+}
+
+// planBootFile: a kernel or a ramdisk is a file in the VM's home.
+func (d *Driver) planBootFile(call opennebula.Call) ([]Step, error) {
+	if call.Home.Name != "kernel" && call.Home.Name != "initrd" {
+		return nil, errors.New("destination is not disk.N, kernel or initrd")
+	}
+	q := d.request(agent.OpFile, call, d.Config)
+	q.File = call.Home.Name
+	return []Step{{
+		What: fmt.Sprintf("copy %s to %s", call.Source.Path, call.Home), Host: call.Dest.Host, Request: q,
+		Transfer: func(ctx context.Context) (agent.Transfer, error) { return fileTransfer(ctx, call.Source.Path, q), nil },
+	}}, nil
+}
+
+func fileTransfer(ctx context.Context, path string, q agent.Request) agent.Transfer {
+	return agent.Transfer{Send: func(w io.Writer) error { return sendImage(ctx, w, path, q) }}
+}

@@ -1,0 +1,141 @@
+package tm
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"one-clvm/agent"
+	"one-clvm/cxmrc"
+	"one-clvm/internal/run"
+	"one-clvm/lvm"
+	"one-clvm/opennebula"
+)
+
+// planMigrate is the window of a live migration, during which the disks are shared:
+//
+//	PREMIGRATE   source exclusive → shared, target off → shared
+//	POSTMIGRATE  source shared → off, target shared → exclusive
+//	FAILMIGRATE  target shared → off, source shared → exclusive
+func (d *Driver) planMigrate(ctx context.Context, call opennebula.Call) ([]Step, error) {
+	vm, document, err := d.vmOf(call)
+	if err != nil {
+		return nil, err
+	}
+	call = call.Orient(vm, d.Version)
+	cfg, err := d.systemConfig(ctx, call.Home.Datastore)
+	if err != nil {
+		return nil, err
+	}
+	steps := d.window(call, cfg)
+	return append(steps, d.otherDrivers(call, vm, document)...), nil
+}
+
+func (d *Driver) window(call opennebula.Call, cfg *cxmrc.Config) []Step {
+	set := func(host string, mode lvm.Mode) Step { return d.activateOn(call, cfg, host, mode) }
+	switch call.Verb {
+	case "premigrate":
+		source, target := set(call.From, lvm.Shared), set(call.To, lvm.Shared)
+		backSource, backTarget := set(call.From, lvm.Exclusive), set(call.To, lvm.Off)
+		source.Undo, target.Undo = &backSource, &backTarget
+		return []Step{source, target}
+	case "postmigrate":
+		steps := []Step{set(call.From, lvm.Off), set(call.To, lvm.Exclusive)}
+		for i := range steps {
+			// The VM has moved: up to 4.12 oned would believe that it had not.
+			steps[i].Lenient = !d.Version.AtLeast(4, 14, 0)
+		}
+		return steps
+	}
+	return []Step{set(call.To, lvm.Off), set(call.From, lvm.Exclusive)}
+}
+
+// vmOf reads the VM's document, an argument up to 5.8 and standard input since 5.10.
+func (d *Driver) vmOf(call opennebula.Call) (*opennebula.VM, []byte, error) {
+	document := call.VMDocument
+	if call.ReadsVMDocument() {
+		var err error
+		if document, err = opennebula.ReadDocument(d.Stdin); err != nil {
+			return nil, nil, fmt.Errorf("VM document on standard input: %w", err)
+		}
+	}
+	vm, err := opennebula.ParseVM(bytes.NewReader(document))
+	return vm, document, err
+}
+
+// otherDrivers passes the verb on to the transfer managers of the VM's other disks:
+// oned only calls the system datastore's.
+func (d *Driver) otherDrivers(call opennebula.Call, vm *opennebula.VM, document []byte) []Step {
+	if call.CallerTM != "" {
+		return nil
+	}
+	var names []string
+	for _, disk := range vm.Disks {
+		if disk.TMMAD != "" && disk.TMMAD != ownTM(vm) && !slices.Contains(names, disk.TMMAD) {
+			names = append(names, disk.TMMAD)
+		}
+	}
+	var steps []Step
+	for _, name := range names {
+		script := filepath.Join(d.Remotes, "tm", name, call.Verb)
+		steps = append(steps, Step{What: "pass the verb on to " + script, Here: func(ctx context.Context) error {
+			return d.passOn(ctx, script, append(slices.Clone(call.Arguments), ownTM(vm)), document)
+		}})
+	}
+	return steps
+}
+
+func (d *Driver) passOn(ctx context.Context, script string, argv []string, document []byte) error {
+	_, err := d.Runner.Run(ctx, run.Cmd{Path: script, Args: argv, Stdin: bytes.NewReader(opennebula.EncodeDocument(document))})
+	return err
+}
+
+// ownTM is the name that this driver has in oned.conf.
+func ownTM(vm *opennebula.VM) string {
+	if last := vm.Last(); last != nil && last.TMMAD != "" {
+		return last.TMMAD
+	}
+	return "clvm"
+}
+
+// planMonitor prints the volume group's numbers. One report on one node; a volume
+// group that cannot be read is an error, never the size of some directory.
+func (d *Driver) planMonitor(ctx context.Context, call opennebula.Call) ([]Step, error) {
+	action, _, err := opennebula.ReadDriverAction(call.Arguments, d.Stdin)
+	if err != nil {
+		return nil, err
+	}
+	ds := action.Datastore
+	cfg, err := d.Config.WithDatastore(ds.Template, ds.Origin())
+	if err != nil {
+		return nil, err
+	}
+	host, err := d.nodeOfDatastore(ctx, cfg, &ds)
+	if err != nil {
+		return nil, err
+	}
+	q := agent.Request{Op: agent.OpMonitor, Operation: newOperation(), Group: cfg.String("VG_NAME"), DS: ds.ID}
+	return []Step{{What: "read volume group " + q.Group, Host: host, Request: q, Then: d.printCapacity}}, nil
+}
+
+func (d *Driver) nodeOfDatastore(ctx context.Context, cfg *cxmrc.Config, ds *opennebula.Datastore) (string, error) {
+	if bridges := cfg.List("BRIDGE_LIST"); len(bridges) > 0 {
+		return d.firstUsable(ctx, bridges)
+	}
+	hosts, err := d.Records.Hosts(ctx)
+	if err != nil {
+		return "", err
+	}
+	inCluster := slices.DeleteFunc(slices.Clone(hosts), func(h opennebula.Host) bool {
+		return len(ds.ClusterIDs) > 0 && !slices.Contains(ds.ClusterIDs, h.ClusterID)
+	})
+	return chooseNode(inCluster, nil)
+}
+
+func (d *Driver) printCapacity(res agent.Result) error {
+	total, free := res.Info.Size>>20, res.Info.Free>>20
+	_, err := fmt.Fprint(d.Stdout, opennebula.FormatMonitor(total, free, total-free))
+	return err
+}

@@ -1,0 +1,74 @@
+package tm
+
+import (
+	"context"
+	"fmt"
+
+	"one-clvm/agent"
+	"one-clvm/cxmrc"
+	"one-clvm/lvm"
+	"one-clvm/opennebula"
+)
+
+// planMove: no data moves. The volume stays on the SAN and the home on the shared
+// file system; what changes is where the volume is active:
+//
+//	node → same node        nothing
+//	node → front-end        off, tagged parked
+//	front-end → node        exclusive there
+//	node → other node       off here, exclusive there
+func (d *Driver) planMove(ctx context.Context, call opennebula.Call) ([]Step, error) {
+	if call.SourceHome.Datastore != call.Home.Datastore || call.SourceHome.Base != call.Home.Base {
+		return nil, fmt.Errorf("from system datastore %d to %d: %w", call.SourceHome.Datastore, call.Home.Datastore, ErrNotYet)
+	}
+	if call.Home.IsHome() || call.Source.Host == call.Dest.Host {
+		return nil, nil
+	}
+	cfg, err := d.systemConfig(ctx, call.Home.Datastore)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case d.isFrontEnd(call.Dest.Host):
+		return []Step{d.park(call, cfg)}, nil
+	case d.isFrontEnd(call.Source.Host):
+		return []Step{d.activateOn(call, cfg, call.Dest.Host, lvm.Exclusive)}, nil
+	}
+	return d.planMoveBetween(ctx, call, cfg)
+}
+
+func (d *Driver) park(call opennebula.Call, cfg *cxmrc.Config) Step {
+	q := d.request(agent.OpPark, call, cfg)
+	return Step{What: fmt.Sprintf("park disk %d of VM %d", q.Disk, q.VM), Host: call.Source.Host, Request: q}
+}
+
+func (d *Driver) activateOn(call opennebula.Call, cfg *cxmrc.Config, host string, mode lvm.Mode) Step {
+	q := d.request(agent.OpActivate, call, cfg)
+	q.Activate, q.Link = mode, mode == lvm.Exclusive
+	disks := fmt.Sprintf("disk %d", q.Disk)
+	if q.Disk == agent.AllDisks {
+		disks = "the disks"
+	}
+	return Step{What: fmt.Sprintf("bring %s of VM %d into mode %s", disks, q.VM, mode), Host: host, Request: q}
+}
+
+// planMoveBetween leaves a dead source alone: oned moves a VM of unknown state, and
+// the lock manager alone decides whether the volume is free.
+func (d *Driver) planMoveBetween(ctx context.Context, call opennebula.Call, cfg *cxmrc.Config) ([]Step, error) {
+	vm, err := d.Records.VM(ctx, call.VM)
+	if err != nil {
+		return nil, err
+	}
+	on := d.activateOn(call, cfg, call.Dest.Host, lvm.Exclusive)
+	if sourceIsDead(vm) {
+		return []Step{on}, nil
+	}
+	off := d.activateOn(call, cfg, call.Source.Host, lvm.Off)
+	back := d.activateOn(call, cfg, call.Source.Host, lvm.Exclusive)
+	off.Undo = &back
+	return []Step{off, on}, nil
+}
+
+func sourceIsDead(vm *opennebula.VM) bool {
+	return vm.LCMState == opennebula.LCMPrologMigrateUnknown || vm.LCMState == opennebula.LCMPrologMigrateUnknownFailure
+}

@@ -1,0 +1,123 @@
+package tm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"one-clvm/agent"
+	"one-clvm/internal/progress"
+	"one-clvm/internal/undo"
+)
+
+// Step is one request to one node, or, without a host, something done here.
+type Step struct {
+	What     string // for the log and for --dry-run
+	Host     string
+	Request  agent.Request
+	Transfer func(context.Context) (agent.Transfer, error) // nil: no payload
+	Total    int64                                         // bytes of the payload, 0 unknown
+	Here     func(context.Context) error                   // instead of a request
+	Undo     *Step                                         // if a later step fails
+	Then     func(agent.Result) error
+	// Lenient: a failure is logged and the verb goes on.
+	Lenient bool
+}
+
+func (d *Driver) print(steps []Step) error {
+	for i, s := range steps {
+		host := s.Host
+		if host == "" {
+			host = "front-end"
+		}
+		if _, err := fmt.Fprintf(d.Stdout, "%d. %s: %s\n", i+1, host, s.What); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// carryOut runs the steps in order; a failure takes back what came before, as far as
+// the plan says how.
+func (d *Driver) carryOut(ctx context.Context, steps []Step) error {
+	var taken undo.Stack
+	for _, s := range steps {
+		if err := d.step(ctx, s); err != nil {
+			if s.Lenient {
+				d.Report.Warn("%s failed, going on: %v", s.What, err)
+				continue
+			}
+			return taken.Unwind(context.WithoutCancel(ctx), err)
+		}
+		if s.Undo != nil {
+			back := *s.Undo
+			taken.Push(back.What, func(ctx context.Context) error { return d.step(ctx, back) })
+		}
+	}
+	return nil
+}
+
+func (d *Driver) step(ctx context.Context, s Step) error {
+	if s.Here != nil {
+		return s.Here(ctx)
+	}
+	var transfer agent.Transfer
+	if s.Transfer != nil {
+		var err error
+		if transfer, err = s.Transfer(ctx); err != nil {
+			return err
+		}
+	}
+	started := time.Now()
+	meter := progress.Start(d.Stderr, s.What, s.Total, func(line string) { d.Report.Info("op %s: %s", s.Request.Operation, line) })
+	res, err := d.Agents.Do(ctx, s.Host, s.Request, metered(transfer, meter))
+	meter.Stop()
+	if err != nil {
+		return err
+	}
+	d.Report.Info("%s", d.summary(s, res, started))
+	if s.Then != nil {
+		return s.Then(res)
+	}
+	return nil
+}
+
+// metered counts what a transfer moves.
+func metered(t agent.Transfer, m *progress.Meter) agent.Transfer {
+	if send := t.Send; send != nil {
+		t.Send = func(w io.Writer) error { return send(m.Writer(w)) }
+	}
+	if receive := t.Receive; receive != nil {
+		t.Receive = func(start agent.Start) (io.Writer, error) {
+			w, err := receive(start)
+			return m.Writer(w), err
+		}
+	}
+	return t
+}
+
+// summary is the one line that a finished step leaves in the log.
+func (d *Driver) summary(s Step, res agent.Result, started time.Time) string {
+	line := fmt.Sprintf("op %s: %s on %s: done in %s", s.Request.Operation, s.What, s.Host, time.Since(started).Round(time.Millisecond))
+	if res.Content > 0 {
+		line += fmt.Sprintf(", %s of content at %s/s", humanize.IBytes(uint64(res.Content)), humanize.IBytes(uint64(rate(res.Content, started))))
+	}
+	if res.Zeroing > 0 {
+		how := "written"
+		if res.Offloaded {
+			how = "done by the device"
+		}
+		line += fmt.Sprintf(", zeroing %s in %s", how, res.Zeroing.Round(time.Millisecond))
+	}
+	if res.PeakRSS > 0 {
+		line += ", peak memory there " + humanize.IBytes(uint64(res.PeakRSS))
+	}
+	return line
+}
+
+// errNoNode: no host is left that could do it.
+var errNoNode = errors.New("no usable node: set BRIDGE_LIST in the datastore, or enable a host of its clusters")

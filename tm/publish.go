@@ -1,0 +1,98 @@
+package tm
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// unpublished is a file without a name (O_TMPFILE): if this process dies, the file
+// goes with it. Where the file system has none (NFS), it has a temporary name next
+// to its final one.
+type unpublished struct {
+	*os.File
+	path string
+	temp string // its name, if it has one yet
+
+	once sync.Once
+	end  error
+}
+
+// createUnpublished makes a file that will be called path.
+func createUnpublished(path string) (*unpublished, error) {
+	dir, temp := filepath.Dir(path), filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".saving")
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("leftover of an earlier save: %w", err)
+	}
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o660)
+	if err == nil {
+		return &unpublished{File: os.NewFile(uintptr(fd), path), path: path}, nil
+	}
+	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
+		return nil, fmt.Errorf("image file in %s: %w", dir, err)
+	}
+	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o660)
+	if err != nil {
+		return nil, fmt.Errorf("image file: %w", err)
+	}
+	return &unpublished{File: f, path: path, temp: temp}, nil
+}
+
+func (u *unpublished) flush() error {
+	if err := u.Sync(); err != nil {
+		return fmt.Errorf("flush %s: %w", u.path, err)
+	}
+	return nil
+}
+
+// publish gives the file its name, in place of whatever has it, and makes that durable.
+func (u *unpublished) publish() error {
+	u.once.Do(func() { u.end = u.rename() })
+	return u.end
+}
+
+func (u *unpublished) rename() error {
+	if u.temp == "" {
+		temp := filepath.Join(filepath.Dir(u.path), "."+filepath.Base(u.path)+".saving")
+		if err := linkFD(u.File, temp); err != nil {
+			return fmt.Errorf("name %s: %w", temp, err)
+		}
+		u.temp = temp
+	}
+	if err := os.Rename(u.temp, u.path); err != nil {
+		return errors.Join(err, os.Remove(u.temp))
+	}
+	return errors.Join(syncDir(filepath.Dir(u.path)), u.Close())
+}
+
+func linkFD(f *os.File, to string) error {
+	return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// discard drops a file that was not published.
+func (u *unpublished) discard() error {
+	u.once.Do(func() {
+		u.end = fs.ErrClosed
+		err := u.Close()
+		if u.temp != "" {
+			err = errors.Join(err, os.Remove(u.temp))
+		}
+		if err != nil {
+			u.end = err
+		}
+	})
+	return u.end
+}

@@ -1,0 +1,150 @@
+package tm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"one-clvm/agent"
+	"one-clvm/opennebula"
+	"one-clvm/tarmode"
+)
+
+// planSave: CPDS saves a disk as a new image, MVDS writes a persistent disk back to
+// its image and removes the volume. The image file appears whole or not at all.
+func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]Step, error) {
+	if call.Snapshot >= 0 {
+		return nil, fmt.Errorf("saving snapshot %d: %w", call.Snapshot, ErrNotYet)
+	}
+	if !strings.HasPrefix(call.Dest.Path, "/") {
+		return nil, fmt.Errorf("image %q is not a file on the front-end: images on the SAN are %w", call.DestRaw, ErrNotYet)
+	}
+	vm, err := d.Records.VM(ctx, call.VM)
+	if err != nil {
+		return nil, err
+	}
+	disk, err := vm.Disk(call.Home.Disk)
+	if err != nil {
+		return nil, err
+	}
+	image, err := d.targetImage(ctx, call, disk)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := d.systemConfig(ctx, call.Home.Datastore)
+	if err != nil {
+		return nil, err
+	}
+	host, err := d.nodeFor(ctx, cfg, call.Source.Host, vm)
+	if err != nil {
+		return nil, err
+	}
+	q := d.request(agent.OpSave, call, cfg)
+	q.Remove = call.Verb == "mvds"
+	if q.Mode, q.Level, err = d.saveMode(ctx, call, image); err != nil {
+		return nil, err
+	}
+	target := &savedImage{driver: d, record: image, path: call.Dest.Path}
+	what := fmt.Sprintf("save disk %d of VM %d as %s to %s", q.Disk, q.VM, q.Mode, call.Dest.Path)
+	return []Step{{What: what, Host: host, Request: q, Transfer: target.transfer}}, nil
+}
+
+// targetImage is the record of the image that is written: the disk's own for MVDS,
+// for CPDS the one that oned has just made.
+func (d *Driver) targetImage(ctx context.Context, call opennebula.Call, disk *opennebula.Disk) (*opennebula.Image, error) {
+	if call.Verb == "mvds" && !disk.Volatile() {
+		return d.Records.Image(ctx, disk.ImageID)
+	}
+	return d.Records.ImageBySource(ctx, call.DestRaw)
+}
+
+// saveMode: what the image's record says it is; for a new image the datastore's MODE.
+func (d *Driver) saveMode(ctx context.Context, call opennebula.Call, image *opennebula.Image) (tarmode.Mode, int, error) {
+	cfg, err := d.datastoreConfig(ctx, d.Config, call.Datastore)
+	if err != nil {
+		return "", 0, err
+	}
+	text := image.Template["MODE"]
+	if text == "" && call.Verb == "mvds" {
+		mode, _, err := imageMode(&opennebula.Disk{}, image, cfg)
+		return mode, cfg.Int("COMPRESS_LEVEL"), err
+	}
+	if text == "" {
+		text = cfg.String("MODE")
+	}
+	mode, err := tarmode.ParseMode(text)
+	return mode, cfg.Int("COMPRESS_LEVEL"), err
+}
+
+// savedImage is an image file on its way into the datastore. A crash leaves nothing
+// before publish, and between its two steps a record whose image oned has in error.
+type savedImage struct {
+	driver *Driver
+	record *opennebula.Image
+	path   string
+	file   *unpublished
+	stream *io.PipeWriter // of extents
+	sparse chan error     // how writing them ended
+}
+
+func (s *savedImage) transfer(ctx context.Context) (agent.Transfer, error) {
+	var err error
+	if s.file, err = createUnpublished(s.path); err != nil {
+		return agent.Transfer{}, err
+	}
+	context.AfterFunc(ctx, func() { _ = s.file.discard() }) // a no-op once published
+	return agent.Transfer{Receive: func(start agent.Start) (io.Writer, error) { return s.receive(ctx, start) }, Received: func(start agent.Start) error { return s.publish(ctx, start) }}, nil
+}
+
+func (s *savedImage) receive(ctx context.Context, start agent.Start) (io.Writer, error) {
+	if !start.Extents {
+		return s.file, nil
+	}
+	r, w := io.Pipe()
+	s.stream, s.sparse = w, make(chan error, 1)
+	go func() {
+		size, _, err := tarmode.ReceiveExtents(ctx, r, s.file, start.Size, func(int64) {})
+		if err == nil {
+			err = s.file.Truncate(size)
+		}
+		_ = r.CloseWithError(err) // never fails
+		s.sparse <- err
+	}()
+	return w, nil
+}
+
+// publish makes the image durable, says in its record what it is, and gives it its name.
+func (s *savedImage) publish(ctx context.Context, start agent.Start) error {
+	if s.sparse != nil {
+		if err := errors.Join(s.stream.Close(), <-s.sparse); err != nil {
+			return fmt.Errorf("write %s: %w", s.path, err)
+		}
+	}
+	if err := s.file.flush(); err != nil {
+		return err
+	}
+	if template := recordOf(s.record, start); template != "" {
+		if err := s.driver.Records.UpdateImage(ctx, s.record.ID, template); err != nil {
+			return fmt.Errorf("record that image %d is %s: %w", s.record.ID, start.Mode, err)
+		}
+	}
+	return s.file.publish()
+}
+
+// recordOf is what the image's template has to say about the new content: "" when it
+// says so already. Without it the next deploy would take an archive for a raw disk.
+func recordOf(image *opennebula.Image, start agent.Start) string {
+	var lines []string
+	if set := image.Template["MODE"]; set != string(start.Mode) && (set != "" || start.Mode != tarmode.RAW) {
+		lines = append(lines, fmt.Sprintf("MODE=%q", string(start.Mode)))
+	}
+	if start.Mode.Tar() && image.Template["FSTYPE"] != start.FSType {
+		lines = append(lines, fmt.Sprintf("FSTYPE=%q", start.FSType))
+	}
+	if size := fmt.Sprintf("%dM", start.Size>>20); start.Mode != tarmode.RAW && image.Template["SIZE"] == "" {
+		lines = append(lines, fmt.Sprintf("SIZE=%q", size))
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,97 @@
+package tm
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/dustin/go-humanize"
+
+	"one-clvm/agent"
+	"one-clvm/cxmrc"
+	"one-clvm/lvm"
+	"one-clvm/opennebula"
+	"one-clvm/tarmode"
+)
+
+// planVolatile: MKIMAGE and MKSWAP make a disk that comes from no image. Since 6.0 its
+// file system is not in the arguments, but in the DISK of the VM's document.
+func (d *Driver) planVolatile(ctx context.Context, call opennebula.Call) ([]Step, error) {
+	f, err := d.gather(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	q := d.request(agent.OpCreate, call, f.cfg)
+	q.Size = call.SizeMiB << 20
+	if q.Content, q.FSType, err = volatileContent(call, f.disk); err != nil {
+		return nil, err
+	}
+	what := fmt.Sprintf("make disk %d of VM %d, %s in %s", q.Disk, q.VM, humanize.IBytes(uint64(q.Size)), q.Group)
+	if q.FSType != "" {
+		what += ", as " + q.FSType
+	}
+	return []Step{{What: what, Host: call.Dest.Host, Request: q}}, nil
+}
+
+// volatileContent: no file system named means none made, as the user asked.
+func volatileContent(call opennebula.Call, disk *opennebula.Disk) (agent.Content, string, error) {
+	if call.Verb == "mkswap" || disk.Swap() {
+		return agent.ContentFS, "swap", nil
+	}
+	fs := disk.FS
+	if fs == "" && call.Format != "raw" && call.Format != "qcow2" {
+		fs = call.Format
+	}
+	if fs == "" {
+		return agent.ContentNone, "", nil
+	}
+	fs, err := cxmrc.FSType(fs, "", fs, nil)
+	return agent.ContentFS, fs, err
+}
+
+// diskSize is the precedence of sizes with what the image file shows.
+func (d *Driver) diskSize(f *facts, mode tarmode.Mode, image *os.File) (int64, error) {
+	in := cxmrc.DiskSizeInput{
+		DiskMiB: f.disk.Size, Enlarged: f.disk.Enlarged(), Default: f.cfg.Size("DEFAULT_LV_SIZE"),
+	}
+	if f.image != nil {
+		in.ImageSize = f.image.Template["SIZE"]
+	}
+	if mode == tarmode.RAW {
+		st, err := image.Stat()
+		if err != nil {
+			return 0, fmt.Errorf("image file: %w", err)
+		}
+		in.Content = st.Size()
+	}
+	size, _, err := cxmrc.DiskSize(in)
+	return size, err
+}
+
+// planResize grows the volume; the file system is the guest's.
+func (d *Driver) planResize(ctx context.Context, call opennebula.Call) ([]Step, error) {
+	cfg, err := d.systemConfig(ctx, call.Home.Datastore)
+	if err != nil {
+		return nil, err
+	}
+	vm, err := d.vmIfParked(ctx, call.Dest.Host, call.VM)
+	if err != nil {
+		return nil, err
+	}
+	host, err := d.nodeFor(ctx, cfg, call.Dest.Host, vm)
+	if err != nil {
+		return nil, err
+	}
+	q := d.request(agent.OpExtend, call, cfg)
+	q.Size = lvm.MiB(call.SizeMiB)
+	what := fmt.Sprintf("extend disk %d of VM %d to %s", q.Disk, q.VM, humanize.IBytes(uint64(q.Size)))
+	return []Step{{What: what, Host: host, Request: q}}, nil
+}
+
+// vmIfParked asks for the VM only where its last host matters.
+func (d *Driver) vmIfParked(ctx context.Context, host string, vm int) (*opennebula.VM, error) {
+	if !d.isFrontEnd(host) {
+		return nil, nil
+	}
+	return d.Records.VM(ctx, vm)
+}
