@@ -1,0 +1,111 @@
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"one-clvm/internal/run"
+)
+
+// coverVariable names a directory: programs are then built to count what they execute,
+// and the counts are put there. For "make cover".
+const coverVariable = "ONE_CLVM_COVERDIR"
+
+// covered are the packages that are counted.
+const covered = "./lvm/...,./tarmode/...,./cxmrc/...,./agent/...,./tm/..."
+
+// Build is a way to build the program under test.
+type Build string
+
+// The builds.
+const (
+	// Plain is the program as it is shipped.
+	Plain Build = "plain"
+	// Failpoints is the program that kills itself where ONE_CLVM_FAILPOINT says.
+	Failpoints Build = "failpoint"
+)
+
+func (b Build) path() string {
+	return filepath.Join(os.Getenv(directoryVariable), "programs", string(b))
+}
+
+// buildPrograms compiles the program under test from this checkout, so that a test never
+// runs against a stale one.
+func buildPrograms(directory string, builds []Build) error {
+	if len(builds) == 0 {
+		return nil
+	}
+	root, err := Repository()
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(filepath.Join(directory, "programs"), 0o755); err != nil {
+		return fmt.Errorf("programs: %w", err)
+	}
+	compiler, err := findGo()
+	if err != nil {
+		return err
+	}
+	for _, b := range builds {
+		arguments := []string{"build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(directory, "programs", string(b))}
+		if b != Plain {
+			arguments = append(arguments, "-tags", string(b))
+		}
+		if os.Getenv(coverVariable) != "" {
+			arguments = append(arguments, "-cover", "-coverpkg", covered)
+		}
+		_, err := run.Exec{}.Run(context.Background(), run.Cmd{
+			Path: compiler, Args: append(arguments, "./cmd/tm-clvm"), Dir: root, Env: append(os.Environ(), "CGO_ENABLED=0"),
+		})
+		if err != nil {
+			return fmt.Errorf("build the program under test: %w", err)
+		}
+	}
+	return nil
+}
+
+// findGo looks the compiler up in the caller's own PATH, where the Makefile found it.
+func findGo() (string, error) {
+	for _, directory := range filepath.SplitList(os.Getenv("PATH")) {
+		path := filepath.Join(directory, "go")
+		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", errors.New("no go in PATH")
+}
+
+// coverage is where processes put their counts; every user may write there.
+const coverage = Scratch + "/coverage"
+
+// keepCoverage copies the counts to where the user wants them.
+func keepCoverage() error {
+	target := os.Getenv(coverVariable)
+	if target == "" {
+		return nil
+	}
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return fmt.Errorf("coverage: %w", err)
+	}
+	files, err := os.ReadDir(coverage)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // no machine was started
+	}
+	if err != nil {
+		return fmt.Errorf("coverage: %w", err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(filepath.Join(coverage, f.Name()))
+		if err == nil && strings.HasPrefix(f.Name(), "cov") {
+			err = os.WriteFile(filepath.Join(target, f.Name()), data, 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("coverage: %w", err)
+		}
+	}
+	return nil
+}
