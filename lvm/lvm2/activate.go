@@ -1,0 +1,107 @@
+package lvm2
+
+import (
+	"context"
+	"fmt"
+
+	"one-clvm/lvm"
+)
+
+// Activate implements lvm.Group. The command runs even when the volume seems to be in
+// the mode already: it costs little and also mends a lock that is out of step with the
+// device. In a group without a lock manager every active volume is exclusive: there is
+// nobody to share it with.
+func (g *Group) Activate(ctx context.Context, name string, mode lvm.Mode) (lvm.Volume, error) {
+	return g.change(ctx, "activate "+mode.String(), name, func(before state) (lvm.Volume, error) {
+		volume, err := before.find(name)
+		if err != nil {
+			return lvm.Volume{}, err
+		}
+		if mode == lvm.Off && volume.Open {
+			return lvm.Volume{}, lvm.ErrInUse
+		}
+		if err := g.setMode(ctx, before.info.LockManager, name, mode); err != nil {
+			return lvm.Volume{}, err
+		}
+		return g.verified(ctx, name, func(v lvm.Volume) string {
+			if v.Mode != reached(before.info.LockManager, mode) {
+				return "it is active " + v.Mode.String()
+			}
+			return ""
+		})
+	}, func() error { return validateMode(mode) })
+}
+
+func validateMode(mode lvm.Mode) error {
+	switch mode {
+	case lvm.Off, lvm.Exclusive, lvm.Shared:
+		return nil
+	}
+	return fmt.Errorf("there is no activation %s", mode)
+}
+
+// activation is the option that brings a volume into a mode on this node, and on this
+// node only: clvmd would do -an and -asy on all nodes.
+func activation(manager string, mode lvm.Mode) string {
+	if manager == managerNone && mode != lvm.Off {
+		return "-ay"
+	}
+	switch mode {
+	case lvm.Exclusive:
+		return "-aey"
+	case lvm.Shared:
+		if manager == managerCLVMD {
+			return "-aly"
+		}
+		return "-asy"
+	}
+	if manager == managerCLVMD {
+		return "-aln"
+	}
+	return "-an"
+}
+
+// reached is the mode in which the report shows a volume that was brought into mode.
+func reached(manager string, mode lvm.Mode) lvm.Mode {
+	if manager == managerNone && mode == lvm.Shared {
+		return lvm.Exclusive
+	}
+	return mode
+}
+
+// Tag implements lvm.Group. A tag that is both added and deleted is deleted.
+func (g *Group) Tag(ctx context.Context, name string, add, del lvm.Tags) (lvm.Volume, error) {
+	return g.change(ctx, "tag", name, func(before state) (lvm.Volume, error) {
+		volume, err := before.find(name)
+		if err != nil {
+			return lvm.Volume{}, err
+		}
+		args := tagArgs(volume.Tags, add, del)
+		if len(args) == 0 {
+			return volume, nil
+		}
+		if err := g.explain(ctx, name, g.write(ctx, "lvchange", append(args, g.name+"/"+name)...)); err != nil {
+			return lvm.Volume{}, err
+		}
+		return g.verified(ctx, name, func(v lvm.Volume) string {
+			if len(tagArgs(v.Tags, add, del)) > 0 {
+				return fmt.Sprintf("it has the tags %v", v.Tags)
+			}
+			return ""
+		})
+	}, add.Validate, del.Validate)
+}
+
+// tagArgs are the options that make the change; none when nothing has to change.
+func tagArgs(have, add, del lvm.Tags) []string {
+	var args []string
+	for _, tag := range lvm.NewTags(add...).Without(del...).Without(have...) {
+		args = append(args, "--addtag", tag)
+	}
+	for _, tag := range lvm.NewTags(del...) {
+		if have.Has(tag) {
+			args = append(args, "--deltag", tag)
+		}
+	}
+	return args
+}

@@ -1,0 +1,210 @@
+package lvm2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"one-clvm/lvm"
+)
+
+// Remove implements lvm.Group.
+func (g *Group) Remove(ctx context.Context, name string) error {
+	_, err := g.change(ctx, "remove", name, func(before state) (lvm.Volume, error) {
+		volume, err := before.find(name)
+		if err != nil {
+			return lvm.Volume{}, err
+		}
+		return lvm.Volume{}, g.remove(ctx, volume, before)
+	})
+	return err
+}
+
+func (g *Group) remove(ctx context.Context, volume lvm.Volume, before state) error {
+	if volume.Open {
+		return lvm.ErrInUse
+	}
+	if volume.Mode != lvm.Off {
+		if err := g.setMode(ctx, before.info.LockManager, volume.Name, lvm.Off); err != nil {
+			return err
+		}
+	}
+	if err := g.explain(ctx, volume.Name, g.write(ctx, "lvremove", "-y", g.name+"/"+volume.Name)); err != nil {
+		return err
+	}
+	after, err := g.readAgain(ctx)
+	if err == nil && after.has(volume.Name) {
+		return fmt.Errorf("lvremove: %w: the volume is still there", ErrNoEffect)
+	}
+	return err
+}
+
+// Rename implements lvm.Group.
+func (g *Group) Rename(ctx context.Context, name, to string) error {
+	_, err := g.change(ctx, "rename", name, func(before state) (lvm.Volume, error) {
+		volume, err := before.find(name)
+		if err != nil {
+			return lvm.Volume{}, err
+		}
+		if before.has(to) {
+			return lvm.Volume{}, fmt.Errorf("%w: %s", lvm.ErrExists, to)
+		}
+		err = g.alone(ctx, before, volume, to, func() error { return g.rename(ctx, name, to) })
+		if err != nil {
+			return lvm.Volume{}, err
+		}
+		return g.verified(ctx, to, func(v lvm.Volume) string {
+			if v.UUID != volume.UUID {
+				return "another volume has the name " + to
+			}
+			return ""
+		})
+	}, func() error { return lvm.ValidateNames(g.name, to) })
+	return err
+}
+
+func (g *Group) rename(ctx context.Context, name, to string) error {
+	err := g.write(ctx, "lvrename", g.name, name, to)
+	if hintOf(err) == lvm.ErrExists {
+		return g.explain(ctx, to, err)
+	}
+	return g.explain(ctx, name, err)
+}
+
+// Extend implements lvm.Group.
+func (g *Group) Extend(ctx context.Context, name string, size int64) (lvm.Volume, error) {
+	return g.change(ctx, "extend", name, func(before state) (lvm.Volume, error) {
+		volume, err := before.find(name)
+		if err != nil {
+			return lvm.Volume{}, err
+		}
+		wanted := lvm.RoundUp(size, before.info.ExtentSize)
+		if wanted < volume.Size {
+			return lvm.Volume{}, fmt.Errorf("%w: it has %d bytes, asked for %d", lvm.ErrNotLarger, volume.Size, size)
+		}
+		if wanted == volume.Size {
+			return volume, nil
+		}
+		err = g.alone(ctx, before, volume, name, func() error {
+			return g.explain(ctx, name, g.write(ctx, "lvextend", "-L", lvm.FormatBytes(wanted), g.name+"/"+name))
+		})
+		if err != nil {
+			return lvm.Volume{}, err
+		}
+		return g.verified(ctx, name, func(v lvm.Volume) string {
+			if v.Size < wanted {
+				return fmt.Sprintf("it has %d bytes instead of %d", v.Size, wanted)
+			}
+			return ""
+		})
+	}, func() error { return validateSize(size) })
+}
+
+// alone runs a change for which lvmlockd wants the volume exclusively. A volume held
+// shared is taken exclusively for that time, which fails while another node has it;
+// then it is shared again, under the name after when the change renamed it.
+func (g *Group) alone(ctx context.Context, before state, volume lvm.Volume, after string, fn func() error) error {
+	manager := before.info.LockManager
+	if volume.Mode != lvm.Shared || !byLVMLockd(manager) {
+		return fn()
+	}
+	if err := g.setMode(ctx, manager, volume.Name, lvm.Exclusive); err != nil {
+		return err
+	}
+	err := fn()
+	if errors.Is(err, lvm.ErrUnknownOutcome) {
+		return err
+	}
+	if err != nil {
+		after = volume.Name
+	}
+	return errors.Join(err, g.setMode(ctx, manager, after, lvm.Shared))
+}
+
+func (g *Group) setMode(ctx context.Context, manager, name string, mode lvm.Mode) error {
+	return g.explain(ctx, name, g.write(ctx, "lvchange", activation(manager, mode), g.name+"/"+name))
+}
+
+func validateSize(size int64) error {
+	if size <= 0 || size > lvm.MaxSize {
+		return fmt.Errorf("%w: %d bytes; it must be 1 to %d", lvm.ErrBadSize, size, int64(lvm.MaxSize))
+	}
+	return nil
+}
+
+// change is the frame of every method that changes something: check the arguments
+// before anything runs, keep other changes of the group out, read what is there.
+func (g *Group) change(ctx context.Context, op, name string, fn func(before state) (lvm.Volume, error), checks ...func() error) (volume lvm.Volume, err error) {
+	checks = append([]func() error{func() error { return lvm.ValidateNames(g.name, name) }}, checks...)
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return lvm.Volume{}, g.failed(op, name, err)
+		}
+	}
+	err = g.exclusively(ctx, func() error {
+		before, err := g.read(ctx)
+		if err != nil {
+			return err
+		}
+		volume, err = fn(before)
+		return err
+	})
+	return volume, g.failed(op, name, err)
+}
+
+// verified reads the volume again after a command that reported success. wrong says
+// what is not as wanted, "" if nothing.
+func (g *Group) verified(ctx context.Context, name string, wrong func(lvm.Volume) string) (lvm.Volume, error) {
+	after, err := g.readAgain(ctx)
+	if err != nil {
+		return lvm.Volume{}, err
+	}
+	volume, err := after.find(name)
+	if err != nil {
+		return lvm.Volume{}, fmt.Errorf("%w: the report does not list %s", ErrNoEffect, name)
+	}
+	if why := wrong(volume); why != "" {
+		return lvm.Volume{}, fmt.Errorf("%w: %s", ErrNoEffect, why)
+	}
+	return volume, nil
+}
+
+// readAgain reads the report after a change; without it nobody knows what happened.
+func (g *Group) readAgain(ctx context.Context) (state, error) {
+	after, err := g.read(ctx)
+	if err != nil {
+		return state{}, fmt.Errorf("%w: the command ended with success, but the report failed: %w", lvm.ErrUnknownOutcome, err)
+	}
+	return after, nil
+}
+
+// explain gives a failed command its sentinel: the one that its text hints at, if a
+// fresh report does not contradict it. Free space and other nodes' locks are not in
+// this node's report; there the hint stands alone. No failure stays none.
+func (g *Group) explain(ctx context.Context, name string, err error) error {
+	hint := hintOf(err)
+	if hint == nil {
+		return err
+	}
+	if hint == lvm.ErrExists || hint == lvm.ErrNotFound || hint == lvm.ErrInUse {
+		now, readErr := g.read(ctx)
+		if readErr != nil {
+			return errors.Join(err, readErr)
+		}
+		if !now.bearsOut(hint, name) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", hint, err)
+}
+
+func (s state) bearsOut(hint error, name string) bool {
+	volume, err := s.find(name)
+	switch hint {
+	case lvm.ErrExists:
+		return err == nil
+	case lvm.ErrNotFound:
+		return err != nil
+	}
+	return err == nil && volume.Open
+}

@@ -1,0 +1,98 @@
+package lvmfake
+
+import "one-clvm/lvm"
+
+// activate does what -a MODE does: ay, aey, asy, an, aly, aln (given without the a).
+func (h *Host) activate(out *reply, g *group, v *volume, mode string) {
+	switch mode {
+	case "y", "":
+		mode = "ey"
+		if g.LockType == LockCLVMD {
+			mode = "sy"
+		}
+	case "n":
+		h.deactivate(out, g, v, g.LockType == LockCLVMD)
+		return
+	case "ln":
+		h.deactivate(out, g, v, false)
+		return
+	}
+	wanted, ok := map[string]lvm.Mode{"ey": lvm.Exclusive, "sy": lvm.Shared, "ly": lvm.Shared}[mode]
+	if !ok {
+		out.fail(3, "Invalid argument for --activate: %s", mode)
+		return
+	}
+	switch {
+	case g.shared():
+		h.activateByLVMLockd(out, g, v, wanted)
+	case g.LockType == LockCLVMD:
+		h.activateByCLVMD(out, g, v, wanted, mode == "sy")
+	default:
+		v.at(h).active = true
+	}
+}
+
+// activateByLVMLockd takes the lock and keeps it; a lock of this host is converted.
+func (h *Host) activateByLVMLockd(out *reply, g *group, v *volume, wanted lvm.Mode) {
+	if conflict(wanted, v.heldElsewhere(h)) {
+		out.fail(5, "LV locked by other host: %s/%s", g.Name, v.name)
+		out.complain("Failed to lock logical volume %s/%s.", g.Name, v.name)
+		return
+	}
+	*v.at(h) = presence{active: true, open: v.at(h).open, lock: wanted}
+}
+
+// activateByCLVMD never turns an exclusive lock into a shared one by itself. Shared
+// means on all nodes, unless asked for this one only.
+func (h *Host) activateByCLVMD(out *reply, g *group, v *volume, wanted lvm.Mode, everywhere bool) {
+	if conflict(wanted, v.heldElsewhere(h)) {
+		out.fail(5, "Error locking on node %s: Volume is busy on another node", h.name)
+		return
+	}
+	here := v.at(h)
+	here.active = true
+	if here.lock == lvm.Off || wanted == lvm.Exclusive {
+		here.lock = wanted
+	}
+	if everywhere {
+		for _, p := range v.on {
+			p.active, p.lock = true, lvm.Shared
+		}
+	}
+}
+
+func conflict(wanted, elsewhere lvm.Mode) bool {
+	return elsewhere == lvm.Exclusive || wanted == lvm.Exclusive && elsewhere != lvm.Off
+}
+
+func (h *Host) deactivate(out *reply, g *group, v *volume, everywhere bool) {
+	if v.at(h).open {
+		out.fail(5, "Logical volume %s/%s in use.", g.Name, v.name)
+		return
+	}
+	*v.at(h) = presence{}
+	for _, p := range v.on {
+		if everywhere && !p.open {
+			*p = presence{}
+		}
+	}
+}
+
+// lockForChange takes the transient exclusive lock that removing, renaming and
+// extending need, as the manager of the group gives it.
+func (h *Host) lockForChange(out *reply, g *group, v *volume) bool {
+	switch {
+	case g.LockType == LockNone:
+		return true
+	case v.heldElsewhere(h) != lvm.Off && g.LockType == LockCLVMD:
+		out.fail(5, "Error locking on node %s: Volume is busy on another node", h.name)
+		return false
+	case v.heldElsewhere(h) != lvm.Off:
+		out.fail(5, "LV locked by other host: %s/%s", g.Name, v.name)
+		return false
+	case g.shared() && v.at(h).lock == lvm.Shared:
+		out.fail(5, "LV is already locked with incompatible mode: %s/%s", g.Name, v.name)
+		return false
+	}
+	return true
+}
