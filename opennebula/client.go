@@ -146,6 +146,22 @@ func (c *Client) Datastore(ctx context.Context, id int) (*Datastore, error) {
 		showCommand("onedatastore", id)}, ParseDatastore)
 }
 
+// ImageBySource finds the image that is at a SOURCE: the arguments of CPDS name the new
+// image by nothing else. ErrNoSuchObject.
+func (c *Client) ImageBySource(ctx context.Context, source string) (*Image, error) {
+	all := []any{-2, -1, -1} // everybody's, from the first to the last
+	images, err := get(ctx, c, query{"list of images", "one.imagepool.info", all, listCommand("oneimage")}, ParseImagePool)
+	if err != nil {
+		return nil, err
+	}
+	for i := range images {
+		if collapseSlashes(images[i].Source) == collapseSlashes(source) {
+			return &images[i], nil
+		}
+	}
+	return nil, fmt.Errorf("image with SOURCE %q: %w", source, ErrNoSuchObject)
+}
+
 // Hosts lists all hosts.
 func (c *Client) Hosts(ctx context.Context) ([]Host, error) {
 	return get(ctx, c, query{"list of hosts", "one.hostpool.info", nil, listCommand("onehost")}, ParseHostPool)

@@ -51,6 +51,23 @@ type Image struct {
 // for it, make no file system.
 func (i *Image) SaveAs() bool { return i.saveAs }
 
+// ParseImagePool reads a list of images (one.imagepool.info, `oneimage list -x`).
+func ParseImagePool(r io.Reader) ([]Image, error) {
+	root, err := parseRoot(r, "IMAGE_POOL")
+	if err != nil {
+		return nil, err
+	}
+	var images []Image
+	for _, element := range root.SelectElements("IMAGE") {
+		image, err := readImage(element)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, *image)
+	}
+	return images, nil
+}
+
 // ParseImage reads an image document.
 func ParseImage(r io.Reader) (*Image, error) {
 	root, err := parseRoot(r, "IMAGE")

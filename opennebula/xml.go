@@ -39,6 +39,11 @@ func ReadDocument(r io.Reader) ([]byte, error) {
 	return decodeBase64(text)
 }
 
+// EncodeDocument is the form in which a document is handed over, see ReadDocument.
+func EncodeDocument(document []byte) []byte {
+	return append(base64.StdEncoding.AppendEncode(nil, document), '\n')
+}
+
 func decodeBase64(text []byte) ([]byte, error) {
 	packed := bytes.Join(bytes.Fields(text), nil)
 	decoded := make([]byte, base64.StdEncoding.DecodedLen(len(packed)))

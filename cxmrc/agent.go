@@ -1,0 +1,96 @@
+package cxmrc
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// AgentPath is where a node's agent has its configuration.
+const AgentPath = "/etc/one-clvm/agent.conf"
+
+// Agent are the variables of agent.conf. It limits what oneadmin, who may start the
+// agent as root, can have done.
+var Agent = Registry{
+	{Name: "ALLOWED_VGS", Kind: KindName, Sample: "vg-one", List: true, Required: true,
+		Doc: "Volume groups that may be worked in, separated by blanks. Must be set."},
+	{Name: "LV_PREFIX", Kind: KindName, Default: "lv-one",
+		Doc: "Beginning of the names of the volumes that may be touched; others are never."},
+	{Name: "HOME_BASE", Kind: KindPath, Default: "/var/lib/one/datastores", List: true,
+		Doc: "Directories that hold the system datastores: links and files are made below them only."},
+	{Name: "FSTYPES", Kind: KindFSType, Default: "ext2 ext3 ext4 xfs btrfs swap vfat", List: true,
+		Doc: "File systems that may be made."},
+	{Name: "FILE_VG_DIR", Kind: KindPath, Default: "/var/lib/one-clvm/vg",
+		Doc: "Where volume groups in files live, for machines without a SAN."},
+	{Name: "READ_GUEST_FS", Kind: KindBool, Default: "False",
+		Doc: "True: mount, read-only, file systems that a guest has written, to save them as a tar. The node's kernel then reads what the guest prepared."},
+	{Name: "ZERO", Kind: KindEnum, Default: "auto", Choices: []string{"auto", "write", "clean"},
+		Doc: "How new space is zeroed: auto lets the device do it where it can, write always writes zeroes, clean trusts that free space is zero already."},
+	{Name: "WIPE_ON_DELETE", Kind: KindBool, Default: "True",
+		Doc: "Zero a deleted disk before its space can be used again."},
+	{Name: "TMP_ROOT", Kind: KindPath, Default: "/run/one-clvm",
+		Doc: "Directory for the agent's private mount points."},
+	{Name: "LOCK_DIR", Kind: KindPath, Default: "/run/lock/one-clvm",
+		Doc: "Directory for the agent's lock files."},
+	{Name: "OWNER", Kind: KindName, Default: "oneadmin",
+		Doc: "User that owns the links and files in a VM's home."},
+	{Name: "SINGLE_WRITER", Kind: KindBool, Default: "False",
+		Doc: "True: work in a volume group without a lock manager, because one front-end is the only one that changes it. With a second writer volumes are lost."},
+}
+
+// LoadAgent reads a node's agent.conf. The file and its directory must be root's and
+// nobody else's to write (ErrUntrusted): whoever writes it decides what root does.
+func LoadAgent(path string) (*Config, error) { return loadTrusted(path, Agent, 0) }
+
+// loadTrusted looks at the opened file, so that it cannot be exchanged in between. A
+// symbolic link is refused: the directory that counts would be another one.
+func loadTrusted(path string, registry Registry, owner uint32) (_ *Config, err error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, fmt.Errorf("%s: %w: it is a symbolic link; put the file itself there", path, ErrUntrusted)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w: it is not a regular file", path, ErrUntrusted)
+	}
+	if err := checkOwner(path, info, owner); err != nil {
+		return nil, err
+	}
+	if err := checkDirectory(filepath.Dir(path), owner); err != nil {
+		return nil, err
+	}
+	return Parse(file, path, registry)
+}
+
+func checkDirectory(path string, owner uint32) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	return checkOwner(path, info, owner)
+}
+
+// checkOwner: only owner may write.
+func checkOwner(path string, info fs.FileInfo, owner uint32) error {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("%s: %w: its owner cannot be told", path, ErrUntrusted)
+	}
+	if stat.Uid != owner {
+		return fmt.Errorf("%s: %w: it belongs to user %d; run: chown root %s", path, ErrUntrusted, stat.Uid, path)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s: %w: group or others may write it; run: chmod go-w %s", path, ErrUntrusted, path)
+	}
+	return nil
+}

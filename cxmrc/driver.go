@@ -1,0 +1,104 @@
+package cxmrc
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"one-clvm/lvm"
+)
+
+const day = 24 * 60 * 60
+
+// Driver are the variables of cxmrc: those of the original cxm drivers, with their
+// meaning and defaults unless the sentence says otherwise, and our own.
+var Driver = Registry{
+	{Name: "DEBUG", Kind: KindBool, Default: "False",
+		Doc: "Log every step with its details."},
+	{Name: "TMP_ROOT", Kind: KindPath, Default: "/var/tmp",
+		Doc: "Directory for temporary files on the front-end."},
+	{Name: "VG_NAME", Kind: KindName, Default: "LVM_XEN", Datastore: true,
+		Doc: "Volume group of the disks. The nodes' agent.conf must allow it."},
+	{Name: "LV_PREFIX", Kind: KindName, Default: "lv-one",
+		Doc: "Beginning of the volumes' names: PREFIX-VM-DISK. The nodes' agent.conf must say the same."},
+	{Name: "CFG_DIR", Kind: KindPath, Default: "/etc/xen/vm",
+		Doc: "Where the nodes keep the configuration files of Xen VMs."},
+	{Name: "AUTO_DIR", Kind: KindPath, Default: "/etc/xen/auto",
+		Doc: "Where the nodes keep the links to Xen VMs that start with the node."},
+	{Name: "DEFAULT_LV_SIZE", Kind: KindSize, Default: "8G", Min: 1 << 20, Max: lvm.MaxSize, Datastore: true,
+		Doc: "Size of a disk when neither the image's template (SIZE) nor OpenNebula tells it. LVM's syntax: a number without a unit is MiB."},
+	{Name: "VM_FQDN_TEMPLATE", Kind: KindFQDN, Default: "%U-%V.vm.home.net",
+		Doc: "Name of a VM in the cluster: %U is the user, %V the VM's name, %I its id. Without %I two VMs of one user can get one name."},
+	{Name: "MODE", Kind: KindEnum, Default: "TGZ", Choices: []string{"RAW", "GZIP", "TGZ", "ZSTD", "TZST"}, Datastore: true,
+		Doc: "How disks are saved when the image does not say (MODE in its template): RAW, GZIP or ZSTD of the disk, TGZ or TZST of its files."},
+	{Name: "XPATH", Kind: KindProgram, Default: "xpath",
+		Doc: "Not used any more: no external program reads XML. Accepted so that old files remain valid."},
+	{Name: "COMPRESS_LEVEL", Kind: KindInt, Default: "1", Min: 1, Max: 9, Datastore: true,
+		Doc: "Compression when a disk is saved, from 1 (fast) to 9 (small)."},
+	{Name: "SHUTDOWN_TIMEOUT", Kind: KindInt, Default: "300", Min: 1, Max: day,
+		Doc: "Seconds that a VM may take to shut down, and that a delete waits for a volume in use."},
+	{Name: "BLOCK_SIZE", Kind: KindSize, Default: "1M", Min: 4 << 10, Max: 64 << 20,
+		Doc: "Unit in which disks are read and written, from 4k to 64M."},
+	{Name: "DEFAULT_FSTYPE", Kind: KindFSType, Default: "ext4", Datastore: true,
+		Doc: "File system of a disk when neither the disk nor the image names one. The original's default was ext3."},
+	{Name: "AGENT", Kind: KindPath, Default: "/usr/libexec/one-clvm/tm-clvm",
+		Doc: "The suite's program on the nodes; the nodes' sudo rule names the same path."},
+	{Name: "SSH", Kind: KindProgram, Default: "ssh",
+		Doc: "The ssh client on the front-end."},
+	{Name: "SSH_OPTIONS", Kind: KindText, Default: "", List: true, Optional: true,
+		Doc: "Further options of ssh, separated by blanks."},
+	{Name: "CONNECT_TIMEOUT", Kind: KindInt, Default: "10", Min: 1, Max: 600,
+		Doc: "Seconds until a node that does not answer counts as unreachable."},
+	{Name: "FRONTEND", Kind: KindHost, Default: "", Optional: true,
+		Doc: "Name that oned has for the front-end (HOSTNAME in oned.conf). Empty: the host name."},
+	{Name: "BRIDGE_LIST", Kind: KindHost, Default: "", List: true, Optional: true, Datastore: true,
+		Doc: "Nodes that may be asked when no particular node is meant: for monitoring, or for a VM that is undeployed. Empty: any node of the cluster."},
+	{Name: "DETECT_FORMAT", Kind: KindBool, Default: "False", Datastore: true,
+		Doc: "False: an image without MODE that names no file system is what its record says. True: look at its first bytes, as the original did; then an image can pass itself off as another format."},
+	{Name: "STALL_TIMEOUT", Kind: KindInt, Default: "120", Min: 10, Max: day,
+		Doc: "Seconds without any sign of life from a node until a verb gives up."},
+	{Name: "LOCK_TIMEOUT", Kind: KindInt, Default: "600", Min: 1, Max: day,
+		Doc: "Seconds that a verb waits for another verb on the same VM."},
+}
+
+// Load reads the drivers' file.
+func Load(path string) (*Config, error) {
+	return loadFile(path, Driver)
+}
+
+// LoadFound reads the file that Find finds; without any the defaults are in effect.
+func LoadFound() (*Config, error) {
+	path, err := Find()
+	if errors.Is(err, fs.ErrNotExist) {
+		return Defaults(Driver), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return Load(path)
+}
+
+// Find gives the path of the drivers' file: etc/tm/clvm/cxmrc below the remotes (the
+// place of settings since 5.6), else cxmrc there. fs.ErrNotExist when there is none.
+func Find() (string, error) {
+	remotes := remotesDir()
+	var err error
+	for _, name := range []string{"etc/tm/clvm/cxmrc", "cxmrc"} {
+		path := filepath.Join(remotes, name)
+		if _, err = os.Stat(path); err == nil {
+			return path, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	return "", err
+}
+
+func remotesDir() string {
+	if location := os.Getenv("ONE_LOCATION"); location != "" {
+		return filepath.Join(location, "var/remotes")
+	}
+	return "/var/lib/one/remotes"
+}
