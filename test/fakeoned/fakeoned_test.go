@@ -124,10 +124,13 @@ func TestPoolAndDatastores(t *testing.T) {
 	assert.Regexp(t, `(?s)^<HOST_POOL>.*node1.*node2.*</HOST_POOL>$`, result[1])
 	result = call(t, client, "one.datastore.info", Session, ImageDS)
 	assert.Contains(t, result[1], "vg-other")
+	s.Put(Images, 5, Image{ID: 5, Name: "five"}.Document())
+	result = call(t, client, "one.imagepool.info", Session, -2, -1, -1)
+	assert.Regexp(t, `(?s)^<IMAGE_POOL><IMAGE>.*five.*</IMAGE_POOL>$`, result[1])
 	s.Remove(Hosts, 0)
 	result = call(t, client, "one.host.info", Session, 0)
 	assert.Equal(t, false, result[0])
-	assert.Len(t, s.Calls(), 3)
+	assert.Len(t, s.Calls(), 4)
 	assert.ErrorContains(t, client.Call("one.vm.action", []any{Session, "stop", 1}, nil), "not defined")
 }
 

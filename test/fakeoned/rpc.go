@@ -89,8 +89,15 @@ var methods = map[string]func(*Server, Call) (any, *failure){
 	"one.image.info":     info(Images, "image"),
 	"one.datastore.info": info(Datastores, "datastore"),
 	"one.host.info":      info(Hosts, "host"),
-	"one.hostpool.info":  func(s *Server, _ Call) (any, *failure) { return s.pool(Hosts), nil },
+	"one.vmpool.info":    pool(VMs),
+	"one.imagepool.info": pool(Images),
+	"one.hostpool.info":  pool(Hosts),
 	"one.image.update":   updateImage,
+}
+
+// pool serves all objects of a kind, whatever range and filter was asked for.
+func pool(kind Kind) func(*Server, Call) (any, *failure) {
+	return func(s *Server, _ Call) (any, *failure) { return s.pool(kind), nil }
 }
 
 // info serves one object; oned's error text calls its kind by name.

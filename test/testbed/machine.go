@@ -34,6 +34,8 @@ type Options struct {
 	Agent map[string]string
 	// Cxmrc holds more settings of cxmrc, or others than the machine's own.
 	Cxmrc map[string]string
+	// Sudo are more programs that oneadmin may run as root, to compare with other ways.
+	Sudo []string
 	// AgentEnv is what the agent finds in its environment, past sudo.
 	AgentEnv map[string]string
 }

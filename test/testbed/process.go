@@ -23,8 +23,9 @@ type Command struct {
 	Dir   string
 	Stdin string
 
-	// Stdout, if not nil, gets standard output instead of Result.Stdout.
-	Stdout *os.File
+	// StdinFile and StdoutFile, if not nil, are standard input and output instead of
+	// Stdin and Result.Stdout.
+	StdinFile, StdoutFile *os.File
 }
 
 // Result is what a program left.
@@ -49,11 +50,13 @@ func (m *Machine) Start(c Command) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	stdin, err := inMemory("stdin", c.Stdin)
-	if err != nil {
-		return nil, err
+	stdin := c.StdinFile
+	if stdin == nil {
+		if stdin, err = inMemory("stdin", c.Stdin); err != nil {
+			return nil, err
+		}
+		defer stdin.Close() // in memory
 	}
-	defer stdin.Close() // in memory
 	p := &Process{ended: make(chan struct{})}
 	if p.stdout, err = inMemory("stdout", ""); err != nil {
 		return nil, err
@@ -62,8 +65,8 @@ func (m *Machine) Start(c Command) (*Process, error) {
 		return nil, err
 	}
 	out := p.stdout
-	if c.Stdout != nil {
-		out = c.Stdout
+	if c.StdoutFile != nil {
+		out = c.StdoutFile
 	}
 	attributes := &syscall.SysProcAttr{Setpgid: true}
 	if !c.Root {
@@ -94,6 +97,51 @@ func (m *Machine) Run(ctx context.Context, c Command) (Result, error) {
 		_ = p.Signal(os.Kill) // the only error is that it has ended
 		return p.Wait(), fmt.Errorf("%v: %w", c.Argv, ctx.Err())
 	}
+}
+
+// Pipe runs programs, the output of one being the input of the next, and waits for all.
+// The result is the last one's, with the time of all; a status other than 0 of any is an
+// error.
+func (m *Machine) Pipe(ctx context.Context, commands ...Command) (Result, error) {
+	begin := time.Now()
+	processes := make([]*Process, 0, len(commands))
+	var errs []error
+	for i := range commands {
+		var reader, writer *os.File
+		if i+1 < len(commands) {
+			var err error
+			if reader, writer, err = os.Pipe(); err != nil {
+				return Result{}, fmt.Errorf("pipe: %w", err)
+			}
+			commands[i].StdoutFile, commands[i+1].StdinFile = writer, reader
+		}
+		p, err := m.Start(commands[i])
+		if i > 0 {
+			errs = append(errs, commands[i].StdinFile.Close())
+		}
+		if writer != nil {
+			errs = append(errs, writer.Close())
+		}
+		if err != nil {
+			errs = append(errs, err)
+			break // what runs gets an end of file or a broken pipe
+		}
+		processes = append(processes, p)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		for _, p := range processes {
+			_ = p.Signal(os.Kill) // the only error is that it has ended
+		}
+	})
+	defer stop()
+	var last Result
+	for i, p := range processes {
+		if last = p.Wait(); last.Status != 0 {
+			errs = append(errs, fmt.Errorf("%v: exit status %d: %s", commands[i].Argv, last.Status, last.Stderr))
+		}
+	}
+	last.Elapsed = time.Since(begin)
+	return last, errors.Join(errs...)
 }
 
 // RunAsOneadmin runs a program as oned would.

@@ -44,16 +44,23 @@ func (m *Machine) installSudoers(ctx context.Context) error {
 	if err := copyFile(shipped, "/etc/sudoers.d/one-clvm", 0o440); err != nil {
 		return err
 	}
-	return m.passEnvironment()
+	return m.extendSudoers()
 }
 
-// passEnvironment lets the variables of AgentEnv through sudo; sshd sets them.
-func (m *Machine) passEnvironment() error {
-	names := slices.Sorted(maps.Keys(m.agentEnv()))
-	if len(names) == 0 {
+// extendSudoers lets the variables of AgentEnv, which sshd sets, through sudo, and
+// allows the programs of Sudo.
+func (m *Machine) extendSudoers() error {
+	rules := ""
+	if names := slices.Sorted(maps.Keys(m.agentEnv())); len(names) > 0 {
+		rules += fmt.Sprintf("Defaults env_keep += %q\n", strings.Join(names, " "))
+	}
+	if len(m.options.Sudo) > 0 {
+		rules += "oneadmin ALL = (root:root) NOPASSWD: " + strings.Join(m.options.Sudo, ", ") + "\n"
+	}
+	if rules == "" {
 		return nil
 	}
-	return writeFile("/etc/sudoers.d/testbed", fmt.Sprintf("Defaults env_keep += %q\n", strings.Join(names, " ")), 0o440)
+	return writeFile("/etc/sudoers.d/testbed", rules, 0o440)
 }
 
 func (m *Machine) agentEnv() map[string]string {

@@ -74,6 +74,17 @@ func TestProcesses(t *testing.T) {
 	assert.Error(t, err)
 }
 
+func TestPipe(t *testing.T) {
+	m := start(t)
+	result, err := m.Pipe(context.Background(), Command{Argv: []string{"seq", "100000"}}, Command{Argv: []string{"ssh", "node1", "tail -1"}}, Command{Argv: []string{"wc", "-c"}})
+	require.NoError(t, err)
+	assert.Equal(t, "7\n", result.Stdout)
+	_, err = m.Pipe(context.Background(), Command{Argv: []string{"false"}}, Command{Argv: []string{"cat"}})
+	assert.ErrorContains(t, err, "[false]: exit status 1")
+	_, err = m.Pipe(context.Background(), Command{Argv: []string{"no-such-program"}}, Command{Argv: []string{"cat"}})
+	assert.ErrorContains(t, err, "no-such-program")
+}
+
 func TestScriptsAndConfiguration(t *testing.T) {
 	m := start(t)
 	result, err := m.RunAsOneadmin(context.Background(), Verb("clone"), "a", "b")
