@@ -4,7 +4,6 @@
 package run
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -111,15 +110,12 @@ func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC
 	}
 	cmd.Stdin = c.Stdin
-	var stdout bytes.Buffer
-	stderr := &tail{max: stderrKept}
-	cmd.Stdout, cmd.Stderr = c.Stdout, c.Stderr
-	if cmd.Stdout == nil {
-		cmd.Stdout = &stdout
+	out, err := newOutput(c)
+	if err != nil {
+		return Result{Status: -1}, fail(-1, "", err)
 	}
-	if cmd.Stderr == nil {
-		cmd.Stderr = stderr
-	}
+	defer out.close()
+	out.attach(cmd)
 	if err := ctx.Err(); err != nil {
 		return Result{Status: -1}, fail(-1, "", err)
 	}
@@ -136,9 +132,10 @@ func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
 		}
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the only error is that it is gone already
 		<-done
-		return Result{Status: -1}, fail(-1, string(stderr.buf), ctx.Err())
+		return Result{Status: -1}, fail(-1, string(out.last.buf), ctx.Err())
 	}
-	res := Result{Stdout: stdout.Bytes(), Stderr: stderr.buf, Status: cmd.ProcessState.ExitCode(), MaxRSS: maxRSS(cmd.ProcessState)}
+	err = errors.Join(err, out.collect())
+	res := Result{Stdout: out.collected.Bytes(), Stderr: out.last.buf, Status: cmd.ProcessState.ExitCode(), MaxRSS: maxRSS(cmd.ProcessState)}
 	if err != nil {
 		return res, fail(res.Status, string(res.Stderr), err)
 	}
