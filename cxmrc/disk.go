@@ -13,7 +13,7 @@ import (
 // FSTypes are the file systems that the suite can make.
 var FSTypes = []string{"ext2", "ext3", "ext4", "xfs", "btrfs", "swap", "vfat"}
 
-// ErrFSType: a file system that cannot or must not be made.
+// ErrFSType means a file system that cannot or must not be made.
 var ErrFSType = errors.New("bad file system type")
 
 // FSType decides on the file system of a disk: what the disk says, else the image,

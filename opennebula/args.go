@@ -136,7 +136,7 @@ func (h HomePath) Home() string {
 
 func (h HomePath) String() string { return path.Join(h.Home(), h.Name) }
 
-// IsHome: the path is the VM's directory, not a file in it.
+// IsHome says that the path is the VM's directory, not a file in it.
 func (h HomePath) IsHome() bool { return h.Name == "" }
 
 var homeFile = regexp.MustCompile(`^(disk\.[0-9]+|kernel|initrd|checkpoint|deployment\.[0-9]+)$`)

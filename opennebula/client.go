@@ -32,10 +32,10 @@ type APIError struct {
 
 func (e *APIError) Error() string {
 	text := e.Method + ": " + Sanitize(e.Text)
-	switch e.Unwrap() {
-	case ErrAuth:
+	switch {
+	case errors.Is(e, ErrAuth):
 		return text + " Check the user and password of the driver's one_auth file."
-	case ErrNoSuchObject:
+	case errors.Is(e, ErrNoSuchObject):
 		return text + " It may have been deleted meanwhile; see whether it is still listed."
 	}
 	return fmt.Sprintf("%s (error 0x%04x); see oned.log", text, e.Code)
@@ -116,9 +116,7 @@ func (config Config) authFiles() []string {
 // directTransport: the password goes to oned and to nobody else, so not through the
 // proxy that the environment may name for downloads of images.
 func directTransport() *http.Transport {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = nil
-	return transport
+	return &http.Transport{Proxy: nil}
 }
 
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -141,6 +141,23 @@ func TestOtherObjects(t *testing.T) {
 	assert.Equal(t, 3, strings.Count(server.requests[0], "<int>-1</int>"))
 }
 
+func TestImageBySource(t *testing.T) {
+	ctx := context.Background()
+	server := startOned(t, success("<IMAGE_POOL><IMAGE><ID>6</ID><SOURCE/></IMAGE>"+
+		"<IMAGE><ID>7</ID><SOURCE>/var/lib/one//datastores/1/abc</SOURCE></IMAGE></IMAGE_POOL>"))
+	c := client(t, Config{Endpoint: server.URL})
+	image, err := c.ImageBySource(ctx, "/var/lib/one/datastores/1/abc")
+	require.NoError(t, err)
+	assert.Equal(t, 7, image.ID)
+	_, err = c.ImageBySource(ctx, "lv-oneimg-9")
+	require.ErrorIs(t, err, ErrNoSuchObject)
+	assert.ErrorContains(t, err, `"lv-oneimg-9"`)
+
+	_, err = client(t, Config{Endpoint: startOned(t, success("<IMAGE_POOL><IMAGE><SIZE>x</SIZE></IMAGE></IMAGE_POOL>")).URL}).
+		ImageBySource(ctx, "x")
+	assert.ErrorIs(t, err, ErrDocument)
+}
+
 func TestUpdateImage(t *testing.T) {
 	server := startOned(t, success(""))
 	c := client(t, Config{Endpoint: server.URL})

@@ -80,14 +80,14 @@ func isDiskFormat(format string) bool {
 	return false
 }
 
-// Volatile: the disk comes from no image and ends with the VM.
+// Volatile says that the disk comes from no image and ends with the VM.
 func (d *Disk) Volatile() bool { return d.ImageID < 0 }
 
-// Swap: the disk is a volatile swap disk.
+// Swap says that the disk is a volatile swap disk.
 func (d *Disk) Swap() bool {
 	return d.Volatile() && (d.Type == "SWAP" || strings.EqualFold(d.Format, "swap"))
 }
 
-// Enlarged: the user asked for more than the image has. Where the version does not
+// Enlarged says that the user asked for more than the image has. Where the version does not
 // tell the image's size, nothing is known and the answer is no.
 func (d *Disk) Enlarged() bool { return d.OriginalSize > 0 && d.Size > d.OriginalSize }

@@ -98,6 +98,7 @@ func TestParseHostPool(t *testing.T) {
 
 func TestParsersRefuse(t *testing.T) {
 	parsers := map[string]func(io.Reader) error{
+		"images":    func(r io.Reader) error { _, err := ParseImagePool(r); return err },
 		"image":     func(r io.Reader) error { _, err := ParseImage(r); return err },
 		"datastore": func(r io.Reader) error { _, err := ParseDatastore(r); return err },
 		"host":      func(r io.Reader) error { _, err := ParseHost(r); return err },
@@ -107,6 +108,7 @@ func TestParsersRefuse(t *testing.T) {
 	for name, documents := range map[string][]string{
 		"image":     {"<VM/>", "<IMAGE/>", "<IMAGE><ID>x</ID></IMAGE>", "<IMAGE><ID>1</ID><SIZE>big</SIZE></IMAGE>"},
 		"datastore": {"<VM/>", "<DATASTORE/>", "<DATASTORE><ID>1</ID><CLUSTERS><ID>a</ID></CLUSTERS></DATASTORE>"},
+		"images":    {"<IMAGE/>"},
 		"host":      {"<VM/>", "<HOST/>"},
 		"host pool": {"<HOST/>", "<HOST_POOL><HOST/></HOST_POOL>"},
 		"action": {"<VM/>", "<DS_DRIVER_ACTION_DATA/>", "<DS_DRIVER_ACTION_DATA><DATASTORE/></DS_DRIVER_ACTION_DATA>",
@@ -182,6 +184,15 @@ func TestReadDriverAction(t *testing.T) {
 			assert.ErrorIs(t, err, test.target)
 		})
 	}
+}
+
+func TestEncodeDocument(t *testing.T) {
+	document := fixture(t, "image-0.xml")
+	encoded := EncodeDocument(document)
+	assert.Equal(t, byte('\n'), encoded[len(encoded)-1])
+	decoded, err := ReadDocument(bytes.NewReader(encoded))
+	require.NoError(t, err)
+	assert.Equal(t, document, decoded)
 }
 
 func TestExtras(t *testing.T) {

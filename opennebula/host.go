@@ -28,7 +28,7 @@ type Host struct {
 	VMs       []int
 }
 
-// Usable: oned neither found the host dead nor was told to leave it alone.
+// Usable says that oned neither found the host dead nor was told to leave it alone.
 func (h *Host) Usable() bool {
 	switch h.State {
 	case HostError, HostDisabled, HostMonitoringError, HostMonitoringDisabled, HostOffline:

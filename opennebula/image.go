@@ -47,7 +47,7 @@ type Image struct {
 	saveAs bool
 }
 
-// SaveAs: the image is an empty one that waits for the content of a disk: make room
+// SaveAs says that the image is an empty one that waits for the content of a disk: make room
 // for it, make no file system.
 func (i *Image) SaveAs() bool { return i.saveAs }
 

@@ -79,6 +79,11 @@ func TestAFileIsNoTerminal(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, file.Close()) }()
 	assert.Equal(t, levels, formOf(file, v74))
+
+	pseudoTerminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, pseudoTerminal.Close()) }()
+	assert.Equal(t, terminal, formOf(pseudoTerminal, v74))
 }
 
 func TestStandardErrorOfOldVersionsIsBounded(t *testing.T) {
@@ -135,9 +140,11 @@ func TestSanitize(t *testing.T) {
 func TestShorten(t *testing.T) {
 	assert.Equal(t, "short", shorten("short", 10))
 	assert.Equal(t, "begin … end of", shorten("begin"+strings.Repeat(" x", 50)+" end of", 17))
-	umlauts := shorten(strings.Repeat("ä", 100), 50)
-	assert.LessOrEqual(t, len(umlauts), 50)
-	assert.Equal(t, umlauts, strings.ToValidUTF8(umlauts, "?"))
+	for max := 20; max < 30; max++ {
+		umlauts := shorten(strings.Repeat("ä", 100), max)
+		assert.LessOrEqual(t, len(umlauts), max)
+		assert.Equal(t, umlauts, strings.ToValidUTF8(umlauts, "?"), "no character is cut in two")
+	}
 }
 
 func FuzzSanitize(f *testing.F) {

@@ -69,7 +69,7 @@ func ParseTM(name string, argv []string) (Call, error) {
 	return c, nil
 }
 
-// ReadsVMDocument: the VM's document is on standard input (see ReadDocument). Other
+// ReadsVMDocument says that the VM's document is on standard input (see ReadDocument). Other
 // verbs must not read standard input: in old versions it is the stream of the
 // commands that follow.
 func (c Call) ReadsVMDocument() bool {

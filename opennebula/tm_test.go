@@ -201,7 +201,7 @@ func TestParseTMRefuses(t *testing.T) {
 		"snap_create" + disk + "-1 42 100", "snap_create" + home + "1 42 100",
 		"premigrate -x node2 " + dir + " 42 101", "premigrate node1 node2 /x 42 101", "premigrate node1 node2 " + dir + "/disk.0 42 101",
 		"premigrate node1 node2 " + dir + " 43 101", "premigrate node1 node2 " + dir + " 42 101 ../x",
-		"premigrate node1 node2 " + dir + " 42 101 shared shared",
+		"premigrate node1 node2 " + dir + " 42 101 shared ceph",
 		"prebackup" + disk + "0 one-42 42 101", "prebackup" + home + "0: one-42 42 101", "prebackup" + home + "0 -x 42 101",
 		"prebackup" + home + "0 one-42 x 42 101", "restore" + disk + "42 1 1 1", "restore" + home + "x 1 1 1",
 		"restore" + home + "42 x 1 1", "restore" + home + "42 1 x 1", "restore" + home + "42 1 1 x", "restore" + home + "43 1 1 1",

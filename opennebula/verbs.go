@@ -29,7 +29,7 @@ var verbs = []verb{
 	{"mkswap", "MIB HOST:HOME/disk.N VM_ID DS_ID", "Makes a volatile swap disk.", 4, 4, readMkswap},
 	{"mkimage", "MIB FORMAT HOST:HOME/disk.N VM_ID DS_ID", "Makes a volatile disk.", 5, 5, readMkimage},
 	{"context", "FILE… HOST:HOME/disk.N VM_ID DS_ID", "Makes the contextualization CD of the files.", 4, 0, readContext},
-	{"mv", "HOST:HOME[/disk.N] HOST:HOME[/disk.N] VM_ID DS_ID",
+	{"mv", "OLD_HOST:HOME[/disk.N] NEW_HOST:HOME[/disk.N] VM_ID DS_ID",
 		"Moves a disk, or the VM's directory, to another host.", 4, 4, readMv},
 	{"mvds", "HOST:HOME/disk.N SOURCE VM_ID DS_ID", "Writes a persistent disk back to its image.", 4, 4, readMvds},
 	{"cpds", "HOST:HOME/disk.N SOURCE [SNAPSHOT] VM_ID DS_ID", "Saves a disk as a new image.", 4, 5, readCpds},
