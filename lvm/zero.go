@@ -9,12 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNotZero: after everything was tried, a byte that should be zero is not. The range
-// must not be given to anybody.
-var ErrNotZero = errors.New("range does not read as zeros")
-
-// ErrPastEnd: the range does not end within the device. Nothing was written past it.
-var ErrPastEnd = errors.New("range goes past the end of the device")
+// Sentinels of zeroing. Test with errors.Is.
+var (
+	// ErrNotZero: after everything was tried, a byte that should be zero is not. The
+	// range must not be given to anybody.
+	ErrNotZero = errors.New("range does not read as zeros")
+	// ErrPastEnd: the range does not end within the device. Nothing was written.
+	ErrPastEnd = errors.New("range goes past the end of the device")
+)
 
 // ZeroMode is how a range is zeroed.
 type ZeroMode int
@@ -31,7 +33,8 @@ const (
 type ZeroReport struct {
 	// Offloaded: the device wrote the zeros by itself.
 	Offloaded bool
-	// Bytes that are zero now: the whole range, or how far it got before an error.
+	// Bytes done: the whole range, or how far it got before an error. After
+	// ErrNotZero they mean nothing.
 	Bytes int64
 	// OffloadError is why the offload did not count, in mode ZeroAuto. It is
 	// information: the zeros were written instead.
@@ -55,8 +58,10 @@ const (
 // FALLOC_FL_PUNCH_HOLE on a block device (Linux 4.9) is blkdev_issue_zeroout without
 // fallback; the device writes zeroes itself or the call fails with EOPNOTSUPP.
 //
-// Errors: ErrNotZero, ErrPastEnd, the context's, or what the device reported. After
-// an error the range holds anything, also samples of Zero.
+// Errors: ErrNotZero, ErrPastEnd, the context's, or what the device reported. The
+// device's end is known before the first write, so ENOSPC is never that end: it is a
+// thin pool or an array that is full. After an error the range holds anything, also
+// marks of Zero.
 func Zero(ctx context.Context, f *os.File, off, length int64, mode ZeroMode, progress func(done int64)) (ZeroReport, error) {
 	fail := func(r ZeroReport, err error) (ZeroReport, error) {
 		return r, fmt.Errorf("zero %d bytes of %s at %d: %w", length, f.Name(), off, err)
@@ -139,9 +144,6 @@ func (z *zeroer) write(ctx context.Context) error {
 	zeros := alignedBuffer(writeChunk)
 	return z.chunks(ctx, writeChunk, func(at, length int64) error {
 		_, err := out.WriteAt(zeros[:length], at)
-		if errors.Is(err, unix.ENOSPC) && isBlockDevice(out) {
-			return fmt.Errorf("%w: %w", ErrPastEnd, err)
-		}
 		return err
 	})
 }

@@ -79,7 +79,7 @@ func (g *Group) Rename(ctx context.Context, name, to string) error {
 		if err != nil {
 			return err
 		}
-		if err := lvm.ValidateNames(s.Group.name, to); err != nil {
+		if err := lvm.ValidateNames(s.name, to); err != nil {
 			return err
 		}
 		if s.meta.find(to) != nil {

@@ -41,8 +41,7 @@ func flock(ctx context.Context, f *os.File, how int) error {
 		return err
 	case <-ctx.Done():
 		go func() {
-			<-got
-			_ = f.Close()
+			_ = errors.Join(<-got, f.Close()) // nobody is left to tell
 		}()
 		return ctx.Err()
 	}

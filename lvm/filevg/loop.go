@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -216,12 +215,11 @@ func verify(f *os.File, pv string, d loopDevice) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Name(), err)
 	}
-	st, err := os.Stat(pv)
-	if err != nil {
-		return err
+	var st unix.Stat_t
+	if err := unix.Stat(pv, &st); err != nil {
+		return fmt.Errorf("%s: %w", pv, err)
 	}
-	sys := st.Sys().(*syscall.Stat_t)
-	same := info.Device == sys.Dev && info.Inode == sys.Ino && info.Offset == uint64(d.Offset) && info.Sizelimit == uint64(d.Length)
+	same := info.Device == st.Dev && info.Inode == st.Ino && info.Offset == uint64(d.Offset) && info.Sizelimit == uint64(d.Length)
 	if !same {
 		return fmt.Errorf("%s is not over %d bytes of %s at %d any more; try again", f.Name(), d.Length, pv, d.Offset)
 	}

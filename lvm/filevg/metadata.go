@@ -15,11 +15,13 @@ import (
 	"one-clvm/lvm"
 )
 
-// ErrDamaged: metadata.json, or the file pv beside it, is not what this package wrote.
-var ErrDamaged = errors.New("volume group's metadata is damaged")
-
-// ErrVersion: metadata.json was written by a newer version of this package.
-var ErrVersion = errors.New("volume group's metadata is of a newer version")
+// Sentinels for a group that cannot be read. Test with errors.Is.
+var (
+	// ErrDamaged: metadata.json, or the file pv beside it, is not what this package wrote.
+	ErrDamaged = errors.New("volume group's metadata is damaged")
+	// ErrVersion: metadata.json was written by a newer version of this package.
+	ErrVersion = errors.New("volume group's metadata is of a newer version")
+)
 
 const (
 	metadataFormat  = "one-clvm file volume group"

@@ -22,8 +22,8 @@ func testEveryModeToEveryMode(t *testing.T, f Fixture) {
 	before := create(t, f, volumeName, 1, "one")
 	for _, from := range modes {
 		for _, to := range modes {
-			activate(t, f, volumeName, from)
-			v := activate(t, f, volumeName, to)
+			activate(t, f, from)
+			v := activate(t, f, to)
 			want := before
 			want.Mode = to
 			assert.Equal(t, want, v, "from %s to %s", from, to)
@@ -59,8 +59,8 @@ func testDeviceExistsWhileActive(t *testing.T, f Fixture) {
 	require.NoError(t, err)
 	assert.Equal(t, v.Size, size)
 	require.NoError(t, device.Close())
-	activate(t, f, volumeName, lvm.Off)
+	activate(t, f, lvm.Off)
 	assert.NoFileExists(t, v.Path)
-	activate(t, f, volumeName, lvm.Shared)
+	activate(t, f, lvm.Shared)
 	assert.FileExists(t, resolved(t, v.Path))
 }

@@ -34,7 +34,7 @@ func testRemove(t *testing.T, f Fixture) {
 
 func testRemoveInactive(t *testing.T, f Fixture) {
 	create(t, f, volumeName, 1)
-	activate(t, f, volumeName, lvm.Off)
+	activate(t, f, lvm.Off)
 	require.NoError(t, f.Group.Remove(t.Context(), volumeName))
 	assert.Empty(t, volumes(t, f))
 }
@@ -48,7 +48,7 @@ func testRemoveUnknown(t *testing.T, f Fixture) {
 
 func testRename(t *testing.T, f Fixture) {
 	before := create(t, f, volumeName, 2, "one", "vm=42")
-	activate(t, f, volumeName, lvm.Shared)
+	activate(t, f, lvm.Shared)
 	require.NoError(t, f.Group.Rename(t.Context(), volumeName, "lv-onedel-0123abcd"))
 	after, err := f.Group.Volume(t.Context(), "lv-onedel-0123abcd")
 	require.NoError(t, err)
@@ -65,7 +65,7 @@ func testRename(t *testing.T, f Fixture) {
 
 func testRenameInactive(t *testing.T, f Fixture) {
 	create(t, f, volumeName, 1)
-	activate(t, f, volumeName, lvm.Off)
+	activate(t, f, lvm.Off)
 	require.NoError(t, f.Group.Rename(t.Context(), volumeName, "lv-one-43-0"))
 	v, err := f.Group.Volume(t.Context(), "lv-one-43-0")
 	require.NoError(t, err)

@@ -79,9 +79,8 @@ func resolved(t *testing.T, path string) string {
 func testContentSurvives(t *testing.T, f Fixture) {
 	v := create(t, f, volumeName, 2)
 	check := fill(t, f, v)
-	activate(t, f, volumeName, lvm.Off)
-	check2 := activate(t, f, volumeName, lvm.Shared)
-	check(check2)
+	activate(t, f, lvm.Off)
+	check(activate(t, f, lvm.Shared))
 	require.NoError(t, f.Group.Rename(t.Context(), volumeName, "lv-one-43-0"))
 	now, err := f.Group.Volume(t.Context(), "lv-one-43-0")
 	require.NoError(t, err)

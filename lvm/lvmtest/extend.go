@@ -60,9 +60,9 @@ func testExtendPastANeighbour(t *testing.T, f Fixture) {
 func testExtendInactive(t *testing.T, f Fixture) {
 	v := create(t, f, volumeName, 2)
 	check := fill(t, f, v)
-	v = wantExtended(t, f, activate(t, f, volumeName, lvm.Off), 5)
+	v = wantExtended(t, f, activate(t, f, lvm.Off), 5)
 	assert.Equal(t, lvm.Off, v.Mode)
-	check(activate(t, f, volumeName, lvm.Exclusive))
+	check(activate(t, f, lvm.Exclusive))
 }
 
 func testExtendToTheSameSize(t *testing.T, f Fixture) {

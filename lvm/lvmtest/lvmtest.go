@@ -87,9 +87,10 @@ func create(t *testing.T, f Fixture, name string, extents int64, tags ...string)
 	return v
 }
 
-func activate(t *testing.T, f Fixture, name string, mode lvm.Mode) lvm.Volume {
+// activate brings the one volume into a mode.
+func activate(t *testing.T, f Fixture, mode lvm.Mode) lvm.Volume {
 	t.Helper()
-	v, err := f.Group.Activate(t.Context(), name, mode)
+	v, err := f.Group.Activate(t.Context(), volumeName, mode)
 	require.NoError(t, err)
 	require.Equal(t, mode, v.Mode)
 	return v

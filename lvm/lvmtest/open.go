@@ -46,7 +46,7 @@ func testOpenStaysActive(t *testing.T, f Fixture, v lvm.Volume) {
 		wantError(t, f, err, volumeName, lvm.ErrInUse)
 	})
 	release()
-	activate(t, f, volumeName, lvm.Off)
+	activate(t, f, lvm.Off)
 }
 
 func testOpenIsNotRemoved(t *testing.T, f Fixture, v lvm.Volume) {

@@ -44,7 +44,7 @@ func testTag(t *testing.T, f Fixture) {
 
 func testTagInactive(t *testing.T, f Fixture) {
 	create(t, f, volumeName, 1)
-	activate(t, f, volumeName, lvm.Off)
+	activate(t, f, lvm.Off)
 	v, err := f.Group.Tag(t.Context(), volumeName, lvm.Tags{"parked"}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, lvm.Tags{"parked"}, v.Tags)
