@@ -38,12 +38,26 @@ type report struct {
 // unpack lets the confined child mount the new file system and unpack the payload.
 func (c *session) unpack(ctx context.Context, v lvm.Volume, res *Result) error {
 	t := task{Device: v.Path, FSType: c.req.FSType, Mode: c.req.Mode, MaxSize: v.Size}
-	end, err := c.runConfined(ctx, t, c.payload, io.Discard)
+	end, err := c.runConfined(ctx, &t, c.payload, io.Discard)
 	if streamErr := c.drain(); streamErr != nil && (err == nil || errors.Is(streamErr, ErrStream)) {
 		err = streamErr // an archive that was cut on its way is the cause, not what it looks like
 	}
 	res.Content, res.Members = end.Bytes, end.Members
-	return err
+	return errors.Join(err, c.forget(ctx, t))
+}
+
+// forget makes the kernel forget a btrfs file system that is not mounted any more: it
+// keeps devices by their file system's UUID, which clones of one image share, and
+// would refuse or confuse the next one.
+func (c *session) forget(ctx context.Context, t task) error {
+	if t.FSType != "btrfs" {
+		return nil
+	}
+	_, err := c.Runner.Run(context.WithoutCancel(ctx), run.Cmd{Path: "btrfs", Args: []string{"device", "scan", "--forget", t.Device}})
+	if err != nil {
+		return fmt.Errorf("make the kernel forget %s: %w", t.Device, err)
+	}
+	return nil
 }
 
 // pack lets the confined child mount the file system read-only and pack it.
@@ -51,14 +65,14 @@ func (c *session) pack(ctx context.Context, out io.Writer, v lvm.Volume, mode ta
 	fstype := v.Tags.Get(lvm.TagFSType)
 	uuid, label := identify(ctx, c.Runner, v.Path)
 	t := task{Pack: true, Device: v.Path, FSType: fstype, Mode: mode, Level: c.req.Level, UUID: uuid, Label: label}
-	end, err := c.runConfined(ctx, t, nil, out)
+	end, err := c.runConfined(ctx, &t, nil, out)
 	res.Content, res.Members = end.Bytes, end.Members
-	return err
+	return errors.Join(err, c.forget(ctx, t))
 }
 
 // runConfined runs this program as its own child, in namespaces of its own, and
 // waits for it. The mount is the child's alone and goes with it.
-func (c *session) runConfined(ctx context.Context, t task, stdin io.Reader, stdout io.Writer) (report, error) {
+func (c *session) runConfined(ctx context.Context, t *task, stdin io.Reader, stdout io.Writer) (report, error) {
 	if err := os.MkdirAll(c.Config.RunDir, 0o700); err != nil {
 		return report{}, fmt.Errorf("TMP_ROOT in agent.conf: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 type maker struct {
 	program string
 	posix   bool // keeps owners, modes, links and extended attributes
+	label   int  // longest label, bytes
 	args    func(uuid, label string) []string
 	mount   string // mount(2) options for a file system of our own
 	save    string // mount(2) options for one that a guest has written
@@ -22,22 +23,25 @@ type maker struct {
 // makers knows the file systems by the names that a template may use. A device that
 // was just zeroed needs neither a discard nor zeroed inode tables.
 var makers = map[string]maker{
-	"ext2": {"mke2fs", true, ext("ext2"), "", "noload"},
-	"ext3": {"mke2fs", true, ext("ext3"), "", "noload"},
-	"ext4": {"mke2fs", true, ext("ext4"), "", "noload"},
-	"xfs": {"mkfs.xfs", true, func(uuid, label string) []string {
+	"ext2": {"mke2fs", true, 16, ext("ext2"), "", "noload"},
+	"ext3": {"mke2fs", true, 16, ext("ext3"), "", "noload"},
+	"ext4": {"mke2fs", true, 16, ext("ext4"), "", "noload"},
+	"xfs": {"mkfs.xfs", true, 12, func(uuid, label string) []string {
 		return options([]string{"-q", "-f", "-K"}, "-m", prefixed("uuid=", uuid), "-L", label)
 	}, "nouuid", "nouuid,norecovery"},
-	"btrfs": {"mkfs.btrfs", true, func(uuid, label string) []string {
+	"btrfs": {"mkfs.btrfs", true, 16, func(uuid, label string) []string {
 		return options([]string{"-q", "-f", "-K"}, "-U", uuid, "-L", label)
 	}, "", "rescue=nologreplay"},
-	"vfat": {"mkfs.vfat", false, func(_, label string) []string {
+	"vfat": {"mkfs.vfat", false, 11, func(_, label string) []string {
 		return options(nil, "-n", strings.ToUpper(label))
 	}, "", ""},
-	"swap": {"mkswap", false, func(uuid, label string) []string {
+	"swap": {"mkswap", false, 16, func(uuid, label string) []string {
 		return options([]string{"-f"}, "-U", uuid, "-L", label)
 	}, "", ""},
 }
+
+// LabelFits says whether a file system of the type can have the label.
+func LabelFits(fstype, label string) bool { return len(label) <= makers[fstype].label }
 
 func makerNames() []string { return slices.Sorted(maps.Keys(makers)) }
 

@@ -54,6 +54,7 @@ type Request struct {
 	Disk      int    `json:"disk"` // DISK_ID, or AllDisks
 	DS        int    `json:"ds"`   // system datastore
 	Home      string `json:"home,omitempty"`
+	Patience  int    `json:"patience"` // seconds to wait for another operation on the VM
 
 	Size     int64        `json:"size,omitempty"` // bytes
 	Content  Content      `json:"content,omitempty"`
@@ -115,7 +116,6 @@ type Config struct {
 	RunDir       string // for mount points
 	LockDir      string
 	Owner        string        // who owns links and files in a home
-	LockTimeout  time.Duration // wait for another verb on the same VM
 	StallTimeout time.Duration // no sign of life from the other end
 }
 
@@ -129,12 +129,18 @@ const (
 var (
 	operationPattern = regexp.MustCompile(`^[0-9a-f]{8,32}$`)
 	uuidPattern      = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
-	labelPattern     = regexp.MustCompile(`^[A-Za-z0-9_.+/:-]{1,12}$`)
+	labelPattern     = regexp.MustCompile(`^[A-Za-z0-9_.+/:][A-Za-z0-9_.+/:-]{0,15}$`)
 	homeTailPattern  = regexp.MustCompile(`^([0-9]{1,9})/([0-9]{1,9})$`)
 	homeFilePattern  = regexp.MustCompile(`^(disk\.[0-9]{1,9}|kernel|initrd)$`)
 )
 
-const maxID = 1<<31 - 1
+const (
+	maxID       = 1<<31 - 1
+	maxPatience = 24 * 60 * 60
+)
+
+// StallTimeout is how long an agent waits for a sign of life of the front-end.
+const StallTimeout = 2 * time.Minute
 
 // validate checks every field against the node's configuration; the error names the
 // bad value. What passes is safe to use in an argument vector and below a home base.
@@ -163,6 +169,8 @@ func (q *Request) validateIDs(*Config) error {
 		return fmt.Errorf("disk id %d", q.Disk)
 	case q.Disk == AllDisks && slices.Contains([]Op{OpCreate, OpSave, OpExtend}, q.Op):
 		return fmt.Errorf("needs one disk")
+	case q.Patience < 0 || q.Patience > maxPatience:
+		return fmt.Errorf("patience of %d seconds", q.Patience)
 	case q.Activate < lvm.Off || q.Activate > lvm.Shared:
 		return fmt.Errorf("activation mode %d", q.Activate)
 	}
@@ -243,8 +251,8 @@ func (q *Request) validateContent(c *Config) error {
 	if q.FSUUID != "" && !uuidPattern.MatchString(q.FSUUID) {
 		return fmt.Errorf("file system UUID %q", q.FSUUID)
 	}
-	if q.FSLabel != "" && !labelPattern.MatchString(q.FSLabel) {
-		return fmt.Errorf("file system label %q is not 1 to 12 of A-Z a-z 0-9 _ . + / : -", q.FSLabel)
+	if q.FSLabel != "" && (!labelPattern.MatchString(q.FSLabel) || !LabelFits(q.FSType, q.FSLabel)) {
+		return fmt.Errorf("file system label %q is not 1 to %d of A-Z a-z 0-9 _ . + / : -", q.FSLabel, maker.label)
 	}
 	return nil
 }

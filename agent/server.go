@@ -44,6 +44,7 @@ type session struct {
 	step     atomic.Pointer[string]
 	bytes    atomic.Int64
 	seen     atomic.Int64 // when the peer was last heard of, Unix nanoseconds
+	busy     atomic.Bool  // a frame is here and waits for this end, not for the peer
 	childRSS int64
 }
 
@@ -228,7 +229,7 @@ func (c *session) perform(ctx context.Context) (Result, error) {
 		return Result{Volumes: volumes}, err
 	}
 	interrupt := c.req.Op == OpRemove
-	lock, err := lockVM(ctx, c.Config.LockDir, c.req.Group, c.req.VM, c.Config.LockTimeout, interrupt)
+	lock, err := lockVM(ctx, c.Config.LockDir, c.req.Group, c.req.VM, time.Duration(c.req.Patience)*time.Second, interrupt)
 	if err != nil {
 		return Result{}, err
 	}

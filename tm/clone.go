@@ -139,6 +139,10 @@ func (d *Driver) describeTar(q *agent.Request, image *os.File, f *facts) (err er
 		return err
 	}
 	q.FSUUID, q.FSLabel, err = tarmode.ReadIdentity(image, q.Mode)
+	if !agent.LabelFits(q.FSType, q.FSLabel) {
+		d.Report.Warn("label %q is too long for %s: the file system gets none", q.FSLabel, q.FSType)
+		q.FSLabel = ""
+	}
 	return err
 }
 

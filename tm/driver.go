@@ -122,6 +122,7 @@ func (d *Driver) request(op agent.Op, call opennebula.Call, cfg *cxmrc.Config) a
 	return agent.Request{
 		Op: op, Operation: newOperation(), Group: cfg.String("VG_NAME"),
 		VM: call.VM, Disk: disk, DS: call.Home.Datastore, Home: call.Home.Home(),
+		Patience: cfg.Int("LOCK_TIMEOUT"),
 	}
 }
 

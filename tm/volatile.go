@@ -52,10 +52,10 @@ func volatileContent(call opennebula.Call, disk *opennebula.Disk) (agent.Content
 // diskSize is the precedence of sizes with what the image file shows.
 func (d *Driver) diskSize(f *facts, mode tarmode.Mode, image *os.File) (int64, error) {
 	in := cxmrc.DiskSizeInput{
-		DiskMiB: f.disk.Size, Enlarged: f.disk.Enlarged(), Default: f.cfg.Size("DEFAULT_LV_SIZE"),
+		Disk: f.disk.Size, Original: f.disk.OriginalSize, Default: f.cfg.Size("DEFAULT_LV_SIZE"),
 	}
 	if f.image != nil {
-		in.ImageSize = f.image.Template["SIZE"]
+		in.Template = f.image.Template["SIZE"]
 	}
 	if mode == tarmode.RAW {
 		st, err := image.Stat()

@@ -41,7 +41,7 @@ func runConfig(_ context.Context, argv []string, io stdio) error {
 
 func configOf(words []string) (*cxmrc.Config, error) {
 	if len(words) == 0 {
-		return loadConfig()
+		return cxmrc.LoadFound()
 	}
 	if filepath.Base(words[0]) == "agent.conf" {
 		return cxmrc.LoadAgent(words[0])
@@ -56,7 +56,7 @@ func runVG(ctx context.Context, argv []string, io stdio) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := cxmrc.LoadAgent(agentConfig)
+	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func runVolumes(ctx context.Context, argv []string, io stdio) error {
 	if _, err := parse(flags, argv, 0, 0); err != nil {
 		return err
 	}
-	cfg, err := cxmrc.LoadAgent(agentConfig)
+	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
@@ -16,9 +15,6 @@ import (
 	"one-clvm/lvm/lvm2"
 )
 
-// agentConfig is the node's own word on what is allowed; root's, and nobody else's.
-const agentConfig = "/etc/one-clvm/agent.conf"
-
 func runAgent(ctx context.Context, argv []string, io stdio) error {
 	if len(argv) != 0 {
 		return fmt.Errorf("%w: the agent takes none", errUsage)
@@ -28,7 +24,7 @@ func runAgent(ctx context.Context, argv []string, io stdio) error {
 		return err
 	}
 	server := &agent.Server{Runner: run.Exec{}, Version: version.String(), Self: self}
-	cfg, err := cxmrc.LoadAgent(agentConfig)
+	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
 	if err != nil {
 		return server.Refuse(io.out, err)
 	}
@@ -38,12 +34,11 @@ func runAgent(ctx context.Context, argv []string, io stdio) error {
 }
 
 func settings(cfg *cxmrc.Config) agent.Config {
-	seconds := func(name string) time.Duration { return time.Duration(cfg.Int(name)) * time.Second }
 	return agent.Config{
 		Groups: cfg.List("ALLOWED_VGS"), Prefix: cfg.String("LV_PREFIX"), HomeBases: cfg.List("HOME_BASE"),
 		FSTypes: cfg.List("FSTYPES"), ReadGuestFS: cfg.Bool("READ_GUEST_FS"), Zero: cfg.String("ZERO"),
 		WipeOnDelete: cfg.Bool("WIPE_ON_DELETE"), RunDir: cfg.String("TMP_ROOT"), LockDir: cfg.String("LOCK_DIR"),
-		Owner: cfg.String("OWNER"), LockTimeout: seconds("LOCK_TIMEOUT"), StallTimeout: seconds("STALL_TIMEOUT"),
+		Owner: cfg.String("OWNER"), StallTimeout: agent.StallTimeout,
 	}
 }
 

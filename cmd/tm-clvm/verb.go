@@ -40,12 +40,12 @@ func runVerb(ctx context.Context, verb string, argv []string, io stdio) int {
 }
 
 func newDriver(report *opennebula.Reporter, io stdio) (*tm.Driver, error) {
-	cfg, err := loadConfig()
+	cfg, err := cxmrc.LoadFound()
 	if err != nil {
 		return nil, err
 	}
 	programs := run.Exec{}
-	records, err := opennebula.NewClient(opennebula.Config{}, programs)
+	records, err := opennebula.NewClient(opennebula.Config{Runner: programs})
 	if err != nil {
 		return nil, err
 	}
@@ -63,14 +63,6 @@ func newDriver(report *opennebula.Reporter, io stdio) (*tm.Driver, error) {
 		Config: cfg, FrontEnd: frontEnd(cfg), Records: records, Agents: tm.Connection{Client: client, Config: cfg},
 		Runner: programs, Report: report, Stdin: io.in, Stdout: io.out, Stderr: io.err,
 	}, nil
-}
-
-func loadConfig() (*cxmrc.Config, error) {
-	path, err := cxmrc.Find()
-	if err != nil {
-		return nil, err
-	}
-	return cxmrc.Load(path)
 }
 
 // frontEnd is the name that oned uses for this machine: HOSTNAME in oned.conf where

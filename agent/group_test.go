@@ -1,0 +1,189 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"one-clvm/lvm"
+)
+
+// fileGroup is a volume group whose devices are plain files that, like a SAN, start
+// with somebody's old bytes. It lets the agent be tested without root.
+type fileGroup struct {
+	mu      sync.Mutex
+	dir     string
+	free    int64
+	volumes map[string]*lvm.Volume
+	open    map[string]bool          // held by a VM
+	fail    map[string]error         // by "op name-prefix"
+	calls   []string                 // "op name"
+	after   func(op, name string)    // told after each change
+	modes   map[string]lvm.Mode      // last mode asked for
+	data    func(name string) []byte // first bytes of a new volume
+}
+
+const extent = 4 << 20
+
+func newFileGroup(t *testing.T) *fileGroup {
+	return &fileGroup{
+		dir: t.TempDir(), free: 4 << 30, volumes: map[string]*lvm.Volume{}, open: map[string]bool{},
+		fail: map[string]error{}, after: func(string, string) {}, modes: map[string]lvm.Mode{},
+		data: func(string) []byte { return []byte(strings.Repeat("another tenant's secret ", 4096)) },
+	}
+}
+
+func (g *fileGroup) Name() string { return "vg-one" }
+
+func (g *fileGroup) note(op, name string) error {
+	g.calls = append(g.calls, op+" "+name)
+	for key, err := range g.fail {
+		if strings.HasPrefix(op+" "+name, key) {
+			return &lvm.Error{Op: op, Group: g.Name(), Volume: name, Err: err}
+		}
+	}
+	return nil
+}
+
+func (g *fileGroup) Info(context.Context) (lvm.GroupInfo, error) {
+	return lvm.GroupInfo{Name: g.Name(), Size: 4 << 30, Free: g.free, ExtentSize: extent, LockManager: "none"}, g.note("info", "")
+}
+
+func (g *fileGroup) Volumes(context.Context) ([]lvm.Volume, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []lvm.Volume
+	for _, v := range g.volumes {
+		out = append(out, g.shown(v))
+	}
+	slices.SortFunc(out, func(a, b lvm.Volume) int { return strings.Compare(a.Name, b.Name) })
+	return out, g.note("report", "")
+}
+
+func (g *fileGroup) shown(v *lvm.Volume) lvm.Volume {
+	c := *v
+	c.Open = g.open[v.Name]
+	return c
+}
+
+func (g *fileGroup) Volume(_ context.Context, name string) (lvm.Volume, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v, ok := g.volumes[name]
+	if !ok {
+		return lvm.Volume{}, &lvm.Error{Op: "find", Group: g.Name(), Volume: name, Err: lvm.ErrNotFound}
+	}
+	return g.shown(v), nil
+}
+
+func (g *fileGroup) change(op, name string, do func(v *lvm.Volume) error) (lvm.Volume, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.note(op, name); err != nil {
+		return lvm.Volume{}, err
+	}
+	v, ok := g.volumes[name]
+	if !ok {
+		return lvm.Volume{}, &lvm.Error{Op: op, Group: g.Name(), Volume: name, Err: lvm.ErrNotFound}
+	}
+	if err := do(v); err != nil {
+		return lvm.Volume{}, &lvm.Error{Op: op, Group: g.Name(), Volume: name, Err: err}
+	}
+	g.after(op, name)
+	return g.shown(v), nil
+}
+
+func (g *fileGroup) Create(_ context.Context, req lvm.CreateRequest) (lvm.Volume, error) {
+	g.mu.Lock()
+	if err := g.note("create", req.Name); err != nil {
+		g.mu.Unlock()
+		return lvm.Volume{}, err
+	}
+	if req.Size > g.free {
+		g.mu.Unlock()
+		return lvm.Volume{}, &lvm.Error{Op: "create", Group: g.Name(), Volume: req.Name, Err: lvm.ErrNoSpace}
+	}
+	size := (req.Size + extent - 1) / extent * extent
+	v := &lvm.Volume{Group: g.Name(), Name: req.Name, Size: size, Tags: req.Tags.With(), Mode: lvm.Exclusive, Path: filepath.Join(g.dir, req.Name)}
+	g.volumes[req.Name] = v
+	err := os.WriteFile(v.Path, g.data(req.Name), 0o600)
+	if err == nil {
+		err = os.Truncate(v.Path, size)
+	}
+	g.mu.Unlock()
+	g.after("create", req.Name)
+	return *v, err
+}
+
+func (g *fileGroup) Remove(_ context.Context, name string) error {
+	_, err := g.change("remove", name, func(v *lvm.Volume) error {
+		if g.open[name] {
+			return lvm.ErrInUse
+		}
+		delete(g.volumes, name)
+		return os.Remove(v.Path)
+	})
+	return err
+}
+
+func (g *fileGroup) Rename(_ context.Context, name, to string) error {
+	_, err := g.change("rename", name, func(v *lvm.Volume) error {
+		delete(g.volumes, name)
+		g.volumes[to] = v
+		old := v.Path
+		v.Name, v.Path = to, filepath.Join(g.dir, to)
+		return os.Rename(old, v.Path)
+	})
+	return err
+}
+
+func (g *fileGroup) Extend(_ context.Context, name string, size int64) (lvm.Volume, error) {
+	return g.change("extend", name, func(v *lvm.Volume) error {
+		if size > v.Size+g.free {
+			return lvm.ErrNoSpace
+		}
+		v.Size = (size + extent - 1) / extent * extent
+		return os.Truncate(v.Path, v.Size)
+	})
+}
+
+func (g *fileGroup) Activate(_ context.Context, name string, mode lvm.Mode) (lvm.Volume, error) {
+	return g.change("activate "+mode.String(), name, func(v *lvm.Volume) error {
+		if mode == lvm.Off && g.open[name] {
+			return lvm.ErrInUse
+		}
+		v.Mode = mode
+		return nil
+	})
+}
+
+func (g *fileGroup) Tag(_ context.Context, name string, add, del lvm.Tags) (lvm.Volume, error) {
+	return g.change("tag", name, func(v *lvm.Volume) error {
+		v.Tags = v.Tags.With(add...).Without(del...)
+		return v.Tags.Validate()
+	})
+}
+
+// put places a volume with a content into the group.
+func (g *fileGroup) put(t *testing.T, name, content string, tags ...string) {
+	t.Helper()
+	_, err := g.Create(context.Background(), lvm.CreateRequest{Name: name, Size: extent, Tags: lvm.NewTags(tags...)})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(g.volumes[name].Path, []byte(content), 0o600))
+	require.NoError(t, os.Truncate(g.volumes[name].Path, extent))
+}
+
+func (g *fileGroup) names() []string {
+	var names []string
+	for name := range g.volumes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
