@@ -129,4 +129,4 @@ func (c *session) followChild(r io.Reader) report {
 type childError struct{ remote *RemoteError }
 
 func (e *childError) Error() string { return e.remote.Text }
-func (e *childError) Unwrap() error { return kinds[e.remote.Kind] }
+func (e *childError) Unwrap() error { return sentinelOf(e.remote.Kind) }

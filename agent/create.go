@@ -98,7 +98,7 @@ func (c *session) clearTheWay(ctx context.Context, g lvm.Group) error {
 		case v.Tags.Has(lvm.TagParked):
 			return &lvm.Error{Op: "create", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: it is the parked disk of stopped VM %d", lvm.ErrExists, c.req.VM)}
 		case v.Open:
-			return &lvm.Error{Op: "create", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w and %w: VM %d runs on it", lvm.ErrExists, lvm.ErrInUse, c.req.VM)}
+			return &lvm.Error{Op: "create", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: VM %d runs on it, or something else has it open on this node", lvm.ErrInUse, c.req.VM)}
 		}
 		c.log("warn", "volume %s is left over from an earlier attempt (tags: %q): removing it", v.Name, v.Tags)
 		if err := c.discard(ctx, g, v); err != nil {

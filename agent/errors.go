@@ -20,36 +20,50 @@ type RemoteError struct {
 func (e *RemoteError) Error() string { return e.Host + ": " + e.Text }
 
 // Unwrap gives the sentinel that the agent's error wrapped, if it is one of kinds.
-func (e *RemoteError) Unwrap() error { return kinds[e.Kind] }
+func (e *RemoteError) Unwrap() error { return sentinelOf(e.Kind) }
 
 // kinds are the sentinels that survive the way over the wire.
-var kinds = map[string]error{
-	"not-found":       lvm.ErrNotFound,
-	"no-group":        lvm.ErrNoGroup,
-	"exists":          lvm.ErrExists,
-	"no-space":        lvm.ErrNoSpace,
-	"in-use":          lvm.ErrInUse,
-	"locked":          lvm.ErrLocked,
-	"unknown-outcome": lvm.ErrUnknownOutcome,
-	"not-larger":      lvm.ErrNotLarger,
-	"truncated":       tarmode.ErrTruncated,
-	"corrupt":         tarmode.ErrCorrupt,
-	"unsafe":          tarmode.ErrUnsafe,
-	"too-large":       tarmode.ErrTooLarge,
-	"format":          tarmode.ErrFormat,
-	"busy":            ErrBusy,
-	"stream":          ErrStream,
-	"protocol":        ErrProtocol,
-	"stalled":         ErrStalled,
+var kinds = []struct {
+	name     string
+	sentinel error
+}{
+	{"not-found", lvm.ErrNotFound},
+	{"no-group", lvm.ErrNoGroup},
+	{"exists", lvm.ErrExists},
+	{"no-space", lvm.ErrNoSpace},
+	{"in-use", lvm.ErrInUse},
+	{"locked", lvm.ErrLocked},
+	{"unknown-outcome", lvm.ErrUnknownOutcome},
+	{"not-larger", lvm.ErrNotLarger},
+	{"stream", ErrStream},
+	{"busy", ErrBusy},
+	{"stalled", ErrStalled},
+	{"protocol", ErrProtocol},
+	{"truncated", tarmode.ErrTruncated},
+	{"corrupt", tarmode.ErrCorrupt},
+	{"unsafe", tarmode.ErrUnsafe},
+	{"too-large", tarmode.ErrTooLarge},
+	{"format", tarmode.ErrFormat},
 }
 
+// kindOf is the first of kinds that an error wraps.
 func kindOf(err error) string {
-	for kind, sentinel := range kinds {
-		if errors.Is(err, sentinel) {
-			return kind
+	for _, k := range kinds {
+		if errors.Is(err, k.sentinel) {
+			return k.name
 		}
 	}
 	return ""
+}
+
+// sentinelOf is the sentinel that a kind stands for, nil for an unknown one.
+func sentinelOf(kind string) error {
+	for _, k := range kinds {
+		if k.name == kind {
+			return k.sentinel
+		}
+	}
+	return nil
 }
 
 // peakRSS is this process's largest resident set so far, in bytes; 0 if unknown.

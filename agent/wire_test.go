@@ -275,9 +275,10 @@ func TestValidate(t *testing.T) {
 }
 
 func TestRemoteErrorKeepsItsSentinel(t *testing.T) {
-	for kind, sentinel := range kinds {
-		assert.ErrorIs(t, &RemoteError{Kind: kind}, sentinel)
+	for _, k := range kinds {
+		assert.ErrorIs(t, &RemoteError{Kind: k.name}, k.sentinel)
 	}
+	assert.NoError(t, (&RemoteError{Kind: "of a later version"}).Unwrap())
 	assert.Equal(t, "in-use", kindOf(&lvm.Error{Err: lvm.ErrInUse}))
 	assert.Empty(t, kindOf(errors.New("another")))
 }

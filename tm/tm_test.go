@@ -393,7 +393,7 @@ func TestPostmigrateOfOldVersionsNeverFails(t *testing.T) {
 func TestDisksOfOtherDrivers(t *testing.T) {
 	b := newBench(t)
 	b.Remotes = t.TempDir()
-	document := bytes.Replace(b.document(), []byte("<TM_MAD><![CDATA[clvm]]></TM_MAD>"), []byte("<TM_MAD><![CDATA[ceph]]></TM_MAD>"), 1)
+	document := bytes.Replace(bytes.TrimSpace(b.document()), []byte("<TM_MAD><![CDATA[clvm]]></TM_MAD>"), []byte("<TM_MAD><![CDATA[ceph]]></TM_MAD>"), 1)
 	b.Stdin = bytes.NewReader(document)
 	var argv []string
 	var stdin []byte

@@ -9,7 +9,6 @@ import (
 
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
-	"one-clvm/lvm"
 	"one-clvm/opennebula"
 	"one-clvm/tarmode"
 )
@@ -83,7 +82,7 @@ func (d *Driver) planResize(ctx context.Context, call opennebula.Call) ([]Step, 
 		return nil, err
 	}
 	q := d.request(agent.OpExtend, call, cfg)
-	q.Size = lvm.MiB(call.SizeMiB)
+	q.Size = call.SizeMiB << 20
 	what := fmt.Sprintf("extend disk %d of VM %d to %s", q.Disk, q.VM, humanize.IBytes(uint64(q.Size)))
 	return []Step{{What: what, Host: host, Request: q}}, nil
 }

@@ -7,5 +7,5 @@ import (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+	os.Exit(tmclvm(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
 }

@@ -41,8 +41,8 @@ func commands() []command {
 	}
 }
 
-// run is the whole program but for the process around it.
-func run(argv []string, io stdio) int {
+// tmclvm is the whole program but for the process around it.
+func tmclvm(argv []string, io stdio) int {
 	if len(argv) == 2 && argv[0] == "confined" {
 		return agent.Confined(argv[1])
 	}
