@@ -68,7 +68,7 @@ func bootstrap(ctx context.Context, directory, sources string, system System) er
 		}
 	}
 	fmt.Fprintf(os.Stderr, "making a Debian root file system (%s), once, about a minute\n", system.Name)
-	_, err = run.Exec{}.Run(ctx, run.Cmd{Path: "mmdebstrap", Dir: directory, Env: proxyEnvironment(), Args: []string{
+	_, err = run.Exec{}.Run(ctx, run.Cmd{Path: "mmdebstrap", Dir: directory, Env: append(proxyEnvironment(), "TMPDIR="+directory), Args: []string{
 		"--mode=root", "--variant=important", "--include=" + strings.Join(system.Packages, ","),
 		"--aptopt=" + options, "--quiet", "", filepath.Join(directory, "root.tar"), list,
 	}})

@@ -31,8 +31,7 @@ type Command struct {
 // Result is what a program left.
 type Result struct {
 	Stdout, Stderr string
-	Status         int   // exit status; 128 + signal for one that was killed
-	MaxRSS         int64 // bytes, of it and the children that it waited for
+	Status         int // exit status; 128 + signal for one that was killed
 	Elapsed        time.Duration
 }
 
@@ -183,9 +182,6 @@ func (p *Process) collect(begin time.Time) {
 	p.result = Result{Status: state.ExitCode(), Elapsed: time.Since(begin), Stdout: drain(p.stdout), Stderr: drain(p.stderr)}
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		p.result.Status = 128 + int(status.Signal())
-	}
-	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
-		p.result.MaxRSS = usage.Maxrss << 10
 	}
 }
 

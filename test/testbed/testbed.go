@@ -64,6 +64,9 @@ func Main(body func() int, builds ...Build) {
 // the network, or wants to keep a file, does so before: outside.
 func Inside() bool { return os.Getenv(roleVariable) == "inside" }
 
+// Outside says whether this is the process that the user started.
+func Outside() bool { return os.Getenv(roleVariable) == "" }
+
 // inside runs body and keeps what the processes of the machine counted as covered.
 func inside(body func() int) int {
 	status := body()
