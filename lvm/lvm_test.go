@@ -24,5 +24,5 @@ func TestModeString(t *testing.T) {
 	for mode, want := range map[Mode]string{Off: "off", Exclusive: "exclusive", Shared: "shared", 7: "mode(7)"} {
 		assert.Equal(t, want, mode.String())
 	}
-	assert.Equal(t, Off, *new(Mode), "the zero value touches nothing")
+	assert.Zero(t, Off, "the zero value touches nothing")
 }

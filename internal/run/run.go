@@ -46,7 +46,7 @@ type Result struct {
 	MaxRSS int64 // largest resident set, bytes
 }
 
-// ErrStillRunning: the deadline passed, the program was left running.
+// ErrStillRunning says that the deadline passed and the program was left running.
 var ErrStillRunning = errors.New("still running when the deadline passed; it was not killed")
 
 // Runner runs programs. Exec is the real one; tests put their own in its place.
@@ -97,7 +97,7 @@ func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
 	if err != nil {
 		return Result{Status: -1}, fail(-1, "", err)
 	}
-	cmd := exec.Command(path, c.Args...)
+	cmd := exec.Command(path, c.Args...) //nolint:noctx // whether the end of ctx kills it is decided below
 	cmd.Dir = c.Dir
 	cmd.Env = append(baseEnv(), append(append([]string{}, x.Env...), c.Env...)...)
 	cmd.ExtraFiles = c.Files
@@ -131,7 +131,7 @@ func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
 			return Result{Status: -1}, fail(-1, "", fmt.Errorf("%w (%w)", ErrStillRunning, ctx.Err()))
 		}
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the only error is that it is gone already
-		<-done
+		_ = <-done                                          // killed
 		return Result{Status: -1}, fail(-1, string(out.last.buf), ctx.Err())
 	}
 	err = errors.Join(err, out.collect())

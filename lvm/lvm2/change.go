@@ -65,7 +65,7 @@ func (g *Group) Rename(ctx context.Context, name, to string) error {
 
 func (g *Group) rename(ctx context.Context, name, to string) error {
 	err := g.write(ctx, "lvrename", g.name, name, to)
-	if hintOf(err) == lvm.ErrExists {
+	if errors.Is(hintOf(err), lvm.ErrExists) {
 		return g.explain(ctx, to, err)
 	}
 	return g.explain(ctx, name, err)
@@ -186,25 +186,27 @@ func (g *Group) explain(ctx context.Context, name string, err error) error {
 	if hint == nil {
 		return err
 	}
-	if hint == lvm.ErrExists || hint == lvm.ErrNotFound || hint == lvm.ErrInUse {
-		now, readErr := g.read(ctx)
-		if readErr != nil {
-			return errors.Join(err, readErr)
-		}
-		if !now.bearsOut(hint, name) {
-			return err
-		}
+	now, readErr := g.read(ctx)
+	if readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	if !now.bearsOut(hint, name) {
+		return err
 	}
 	return fmt.Errorf("%w: %w", hint, err)
 }
 
 func (s state) bearsOut(hint error, name string) bool {
 	volume, err := s.find(name)
-	switch hint {
-	case lvm.ErrExists:
+	switch {
+	case errors.Is(hint, lvm.ErrExists):
 		return err == nil
-	case lvm.ErrNotFound:
+	case errors.Is(hint, lvm.ErrNotFound):
 		return err != nil
+	case errors.Is(hint, lvm.ErrInUse):
+		return err == nil && volume.Open
+	case errors.Is(hint, lvm.ErrNoGroup):
+		return false // it was just read
 	}
-	return err == nil && volume.Open
+	return true
 }

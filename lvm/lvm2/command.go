@@ -22,15 +22,29 @@ const (
 
 var children = semaphore.NewWeighted(maxChildren)
 
-// writers holds one semaphore of weight one for each volume group: this process never
-// runs two changes of a group at once. Other processes and nodes are kept out by LVM's
-// own locks.
-var writers sync.Map
+// writers makes this process never run two changes of a group at once. Other processes
+// and nodes are kept out by LVM's own locks.
+var writers = groupLocks{locks: map[string]*semaphore.Weighted{}}
+
+// groupLocks is one lock for each volume group; a lock that can be waited for with a
+// context is a semaphore of weight one.
+type groupLocks struct {
+	mutex sync.Mutex
+	locks map[string]*semaphore.Weighted
+}
+
+func (l *groupLocks) of(group string) *semaphore.Weighted {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.locks[group] == nil {
+		l.locks[group] = semaphore.NewWeighted(1)
+	}
+	return l.locks[group]
+}
 
 // exclusively runs fn while no other change of the group runs.
 func (g *Group) exclusively(ctx context.Context, fn func() error) error {
-	entry, _ := writers.LoadOrStore(g.name, semaphore.NewWeighted(1))
-	writer := entry.(*semaphore.Weighted)
+	writer := writers.of(g.name)
 	if err := writer.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("waiting for another change of the group: %w", err)
 	}

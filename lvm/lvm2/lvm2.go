@@ -27,12 +27,12 @@ import (
 	"one-clvm/lvm"
 )
 
-// ErrNoEffect: LVM reported success, and the report shows that nothing, or something
-// else, happened.
+// ErrNoEffect says that LVM reported success, and the report shows that nothing, or
+// something else, happened.
 var ErrNoEffect = errors.New("LVM reported success without the effect")
 
-// ErrNoLockManager: the volume group is shared, and its lock manager does not serve it
-// on this node.
+// ErrNoLockManager says that the volume group is shared, and that its lock manager does
+// not serve it on this node.
 var ErrNoLockManager = errors.New("the volume group's lock manager is not running on this node")
 
 // Options of a Group. The zero value is right outside of tests.
@@ -172,7 +172,7 @@ func (g *Group) report(ctx context.Context, program, section string, fields []st
 	args := []string{"--reportformat", "json", "--units", "b", "--nosuffix", "-o", strings.Join(fields, ","), g.name}
 	result, err := g.retry(ctx, run.Cmd{Path: program, Args: args})
 	if err != nil {
-		if hint := hintOf(err); hint == lvm.ErrNoGroup || hint == ErrNoLockManager {
+		if hint := hintOf(err); errors.Is(hint, lvm.ErrNoGroup) || errors.Is(hint, ErrNoLockManager) {
 			return nil, fmt.Errorf("%w: %w", hint, err)
 		}
 		return nil, err

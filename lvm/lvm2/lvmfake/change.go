@@ -186,6 +186,12 @@ func oneArgument(out *reply, args arguments) bool {
 }
 
 func validName(out *reply, name string) bool {
+	for _, prefix := range []string{"snapshot", "pvmove"} {
+		if strings.HasPrefix(name, prefix) {
+			out.fail(3, "Names starting %q are reserved. Please choose a different LV name.", prefix)
+			return false
+		}
+	}
 	if err := lvm.ValidateName(name); err != nil {
 		out.fail(3, "Logical volume name %q is invalid.", name)
 		return false
@@ -195,9 +201,9 @@ func validName(out *reply, name string) bool {
 
 func parseSize(out *reply, args arguments) (int64, bool) {
 	text, _ := args.last("-L", "--size")
-	complaint := ""
 	size, err := lvm.ParseSize(text)
 	exact, exactErr := strconv.ParseInt(strings.TrimSuffix(text, "b"), 10, 64)
+	var complaint string
 	switch {
 	case text == "":
 		complaint = "Size requires number argument."

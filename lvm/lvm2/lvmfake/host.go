@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -41,7 +40,11 @@ var _ run.Runner = (*Host)(nil)
 
 // Host adds a node with LVM 2.03.16 and everything running.
 func (s *Store) Host(name string) *Host {
-	return &Host{store: s, name: name, version: "2.03.16(2) (2022-05-18)"}
+	h := &Host{store: s, name: name, version: "2.03.16(2) (2022-05-18)"}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.hosts = append(s.hosts, h)
+	return h
 }
 
 // SetVersion changes the LVM version, in the form that "lvm version" prints.
@@ -146,7 +149,7 @@ func finish(c run.Cmd, result run.Result) (run.Result, error) {
 		}
 	}
 	if c.Stderr != nil {
-		if _, err := io.WriteString(c.Stderr, string(result.Stderr)); err != nil {
+		if _, err := c.Stderr.Write(result.Stderr); err != nil {
 			return result, failure(c, result, err)
 		}
 	}

@@ -26,7 +26,7 @@ func (h *Host) activate(out *reply, g *group, v *volume, mode string) {
 	case g.shared():
 		h.activateByLVMLockd(out, g, v, wanted)
 	case g.LockType == LockCLVMD:
-		h.activateByCLVMD(out, g, v, wanted, mode == "sy")
+		h.activateByCLVMD(out, v, wanted, mode == "sy")
 	default:
 		v.at(h).active = true
 	}
@@ -44,7 +44,7 @@ func (h *Host) activateByLVMLockd(out *reply, g *group, v *volume, wanted lvm.Mo
 
 // activateByCLVMD never turns an exclusive lock into a shared one by itself. Shared
 // means on all nodes, unless asked for this one only.
-func (h *Host) activateByCLVMD(out *reply, g *group, v *volume, wanted lvm.Mode, everywhere bool) {
+func (h *Host) activateByCLVMD(out *reply, v *volume, wanted lvm.Mode, everywhere bool) {
 	if conflict(wanted, v.heldElsewhere(h)) {
 		out.fail(5, "Error locking on node %s: Volume is busy on another node", h.name)
 		return
@@ -55,8 +55,8 @@ func (h *Host) activateByCLVMD(out *reply, g *group, v *volume, wanted lvm.Mode,
 		here.lock = wanted
 	}
 	if everywhere {
-		for _, p := range v.on {
-			p.active, p.lock = true, lvm.Shared
+		for _, host := range h.store.hosts {
+			v.at(host).active, v.at(host).lock = true, lvm.Shared
 		}
 	}
 }

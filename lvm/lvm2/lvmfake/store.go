@@ -36,6 +36,7 @@ type GroupSpec struct {
 type Store struct {
 	mutex  sync.Mutex
 	groups []*group
+	hosts  []*Host
 	serial int
 }
 
