@@ -14,7 +14,7 @@ import (
 	"one-clvm/internal/run"
 )
 
-// ErrUnreachable: the node could not be reached, or refused the connection or sudo.
+// ErrUnreachable means: the node could not be reached, or refused the connection or sudo.
 var ErrUnreachable = errors.New("no agent answered")
 
 // Host is how a node is reached: an argument vector that starts its agent with the
@@ -146,7 +146,7 @@ func (c *Client) explain(ctx context.Context, host Host, err, closeErr, sendErr 
 	}
 	var failed *run.Error
 	if errors.As(closeErr, &failed) {
-		return fmt.Errorf("%s: %w: %s%s", host.Name, ErrUnreachable, failed, adviceFor(failed))
+		return fmt.Errorf("%s: %w: %w%s", host.Name, ErrUnreachable, failed, adviceFor(failed))
 	}
 	return fmt.Errorf("%s: %w", host.Name, err)
 }

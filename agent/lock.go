@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrBusy: another verb holds the VM's lock and did not end in time.
+// ErrBusy means: another verb holds the VM's lock and did not end in time.
 var ErrBusy = errors.New("another operation on this VM is still running")
 
 // vmLock excludes verbs on one VM's volumes from each other on this node. It is a

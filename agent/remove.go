@@ -44,7 +44,7 @@ func (c *session) isDisk(v lvm.Volume) bool {
 }
 
 // refuseForeign stops at a volume that has the name of the VM's disk but not its
-// tags: whose it is is not known, so it is neither removed nor passed over in silence.
+// tags: nobody knows whose it is, so it is neither removed nor passed over in silence.
 func (c *session) refuseForeign(g lvm.Group, v lvm.Volume) error {
 	name, err := lvm.ParseName(c.Config.Prefix, v.Name)
 	if err != nil || name.Kind != lvm.KindDisk || name.VM != c.req.VM || c.isDisk(v) {

@@ -1,3 +1,6 @@
+// Package agent is both ends of one request to a node: the client that oned's driver
+// uses, and the privileged server that sudo starts there, which does it, takes back what
+// it cannot finish, and answers.
 package agent
 
 import (
@@ -15,10 +18,10 @@ import (
 	"one-clvm/lvm"
 )
 
-// ErrPeerGone: the end that asked is no more there; everything is rolled back.
+// ErrPeerGone means: the end that asked is no more there; everything is rolled back.
 var ErrPeerGone = errors.New("the front-end is gone")
 
-// ErrStalled: the other end gave no sign of life in time.
+// ErrStalled means: the other end gave no sign of life in time.
 var ErrStalled = errors.New("no sign of life from the other end")
 
 // aliveInterval is how often each end says that it is there.

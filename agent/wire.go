@@ -44,10 +44,10 @@ const (
 	frameError    frameType = 'E' // JSON RemoteError: it failed and was rolled back
 )
 
-// ErrProtocol: the other end does not speak this protocol, or not this version of it.
+// ErrProtocol means: the other end does not speak this protocol, or not this version of it.
 var ErrProtocol = errors.New("not the agent's protocol")
 
-// ErrStream: the payload's length or checksum is not what its trailer says, or the
+// ErrStream means: the payload's length or checksum is not what its trailer says, or the
 // stream ended before the trailer.
 var ErrStream = errors.New("the stream was cut or altered on its way")
 

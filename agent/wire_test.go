@@ -172,7 +172,7 @@ func TestNoAgent(t *testing.T) {
 func TestSilentNode(t *testing.T) {
 	n := newNode(t)
 	n.client.StallTimeout = time.Nanosecond
-	n.client.Runner = runnerFunc(func(ctx context.Context, c run.Cmd) (run.Result, error) {
+	n.client.Runner = runnerFunc(func(ctx context.Context, _ run.Cmd) (run.Result, error) {
 		<-ctx.Done()
 		return run.Result{}, context.Cause(ctx)
 	})

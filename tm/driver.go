@@ -18,7 +18,7 @@ import (
 	"one-clvm/opennebula"
 )
 
-// ErrNotYet: the verb, or this form of it, is not supported by this release. It is
+// ErrNotYet means: the verb, or this form of it, is not supported by this release. It is
 // never reported as success.
 var ErrNotYet = errors.New("not supported by this release of one-clvm")
 

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrUnsafe: a name would lead out of the directory. Test with errors.Is.
+// ErrUnsafe means: a name would lead out of the directory. Test with errors.Is.
 var ErrUnsafe = errors.New("name leads out of its directory")
 
 // Limits of names, in bytes: PATH_MAX and NAME_MAX of Linux.
@@ -124,7 +124,7 @@ func (d *Dir) OpenDir(rel string) (*Dir, error) {
 func OpenDirAt(parent int, name string) (int, error) {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := retry(func() (int, error) { return unix.Openat(parent, name, flags, 0) })
-	if err != unix.ENOTDIR && err != unix.ELOOP {
+	if !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ELOOP) {
 		return fd, err
 	}
 	var st unix.Stat_t
@@ -184,7 +184,7 @@ func (d *Dir) failed(step, name string, err error) error {
 func retry(call func() (int, error)) (int, error) {
 	for {
 		n, err := call()
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			return n, err
 		}
 	}

@@ -122,19 +122,20 @@ func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
 	if err := cmd.Start(); err != nil {
 		return Result{Status: -1}, fail(-1, "", err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	var waited error
+	done := make(chan struct{})
+	go func() { waited = cmd.Wait(); close(done) }()
 	select {
-	case err = <-done:
+	case <-done:
 	case <-ctx.Done():
 		if c.Writer {
 			return Result{Status: -1}, fail(-1, "", fmt.Errorf("%w (%w)", ErrStillRunning, ctx.Err()))
 		}
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the only error is that it is gone already
-		_ = <-done                                          // killed
+		<-done
 		return Result{Status: -1}, fail(-1, string(out.last.buf), ctx.Err())
 	}
-	err = errors.Join(err, out.collect())
+	err = errors.Join(waited, out.collect())
 	res := Result{Stdout: out.collected.Bytes(), Stderr: out.last.buf, Status: cmd.ProcessState.ExitCode(), MaxRSS: maxRSS(cmd.ProcessState)}
 	if err != nil {
 		return res, fail(res.Status, string(res.Stderr), err)
