@@ -53,6 +53,9 @@ func TestVersionUnreadable(t *testing.T) {
 	_, err := c.a.Create(t.Context(), request())
 	require.ErrorContains(t, err, "LVM version")
 	assert.Empty(t, c.store.Names(vg))
+	c.hostA.SetVersion("2.03.16(2) (2022-05-18)")
+	c.create(t)
+	assert.Contains(t, strings.Join(c.hostA.Calls(), "\n"), "--setautoactivation n", "asked again")
 }
 
 func TestOnlyChangesAreWriters(t *testing.T) {
@@ -259,4 +262,38 @@ func (c *cluster) createOnB(t *testing.T) {
 	}
 	_, err := c.hostB.Run(t.Context(), run.Cmd{Path: "lvcreate", Args: append(args, vg)})
 	require.NoError(t, err)
+}
+
+func TestNothingRunsOnAnOpenVolume(t *testing.T) {
+	c := newCluster(lvmfake.LockDLM)
+	c.create(t)
+	c.hostA.Open(vg, disk)
+	c.hostA.ForgetCalls()
+	require.ErrorIs(t, c.a.Remove(t.Context(), disk), lvm.ErrInUse)
+	_, err := c.a.Activate(t.Context(), disk, lvm.Off)
+	require.ErrorIs(t, err, lvm.ErrInUse)
+	assert.Empty(t, c.hostA.Writers())
+}
+
+func TestRenameChecksThatItIsTheSameVolume(t *testing.T) {
+	c := newCluster(lvmfake.LockNone)
+	c.create(t)
+	swapped := meddler{c.hostA, "lvrename", func() {
+		_, err := c.hostB.Run(t.Context(), run.Cmd{Path: "lvremove", Args: []string{"-y", vg + "/lv-one-43-0"}})
+		assert.NoError(t, err)
+		_, err = c.hostB.Run(t.Context(), run.Cmd{Path: "lvcreate", Args: []string{"-L4M", "-n", "lv-one-43-0", vg}})
+		assert.NoError(t, err)
+	}}
+	err := lvm2.New(vg, swapped, lvm2.Options{}).Rename(t.Context(), disk, "lv-one-43-0")
+	require.ErrorIs(t, err, lvm2.ErrNoEffect)
+}
+
+// TestCreateCleansUpAfterItsContextEnded: what is left is removed all the same.
+func TestCreateCleansUpAfterItsContextEnded(t *testing.T) {
+	c := newCluster(lvmfake.LockDLM)
+	ctx, cancel := context.WithCancel(t.Context())
+	c.hostA.Inject(lvmfake.Fault{Program: "lvcreate", Status: 5, Stderr: "  Failed to activate new LV.\n", Effect: true})
+	_, err := lvm2.New(vg, meddler{c.hostA, "lvcreate", cancel}, lvm2.Options{}).Create(ctx, request())
+	require.ErrorContains(t, err, "Failed to activate")
+	assert.Empty(t, c.store.Names(vg))
 }

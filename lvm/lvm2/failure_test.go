@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
@@ -101,6 +102,7 @@ func TestUnknownOutcome(t *testing.T) {
 		require.ErrorIs(t, err, run.ErrStillRunning)
 		require.ErrorIs(t, err, context.Canceled)
 		assert.Contains(t, err.Error(), program)
+		assert.Equal(t, program, c.hostA.Writers()[len(c.hostA.Writers())-1], "nothing is undone while the command may still run")
 	}
 }
 
@@ -200,40 +202,36 @@ func TestOneWriterForAGroup(t *testing.T) {
 }
 
 func TestChildrenAreBounded(t *testing.T) {
-	var mutex sync.Mutex
-	running, most := 0, 0
-	full, finish := make(chan struct{}), make(chan struct{})
-	reached := sync.OnceFunc(func() { close(full) })
+	const bound = 10
+	started, finish := make(chan struct{}, bound+1), make(chan struct{})
 	runner := script(func(run.Cmd) (run.Result, error) {
-		mutex.Lock()
-		running++
-		if most = max(most, running); running == 10 {
-			reached()
-		}
-		mutex.Unlock()
+		started <- struct{}{}
 		<-finish
-		mutex.Lock()
-		running--
-		mutex.Unlock()
 		return run.Result{}, nil
 	})
-	var all sync.WaitGroup
-	for range 30 {
-		all.Add(1)
-		go func() {
-			defer all.Done()
-			_, err := lvm2.New(vg, runner, lvm2.Options{}).Info(context.Background())
-			assert.ErrorContains(t, err, "no JSON")
-		}()
+	info := func(ctx context.Context) error {
+		_, err := lvm2.New(vg, runner, lvm2.Options{}).Info(ctx)
+		return err
 	}
-	<-full
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err := lvm2.New(vg, runner, lvm2.Options{}).Info(ctx)
-	require.ErrorContains(t, err, "waiting for other LVM commands")
+	var all errgroup.Group
+	for range bound {
+		all.Go(func() error { return info(context.Background()) })
+	}
+	for range bound {
+		<-started
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	eleventh := make(chan error)
+	go func() { eleventh <- info(ctx) }()
+	select {
+	case err := <-eleventh:
+		require.ErrorContains(t, err, "waiting for other LVM commands")
+	case <-started:
+		t.Error("an eleventh command was started")
+	}
 	close(finish)
-	all.Wait()
-	assert.Equal(t, 10, most)
+	require.ErrorContains(t, all.Wait(), "no JSON")
 }
 
 // childRole makes this test program the child of TestDeadlineDoesNotKillWriter.
