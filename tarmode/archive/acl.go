@@ -136,7 +136,7 @@ func aclID(word string, fields []string) (uint32, error) {
 	}
 	id, err := strconv.ParseUint(digits, 10, 32)
 	if err != nil && len(fields) == 3 {
-		return 0, fmt.Errorf("%w: ACL entry %.80q names its user or group without a number: pack with numeric ids (tar --numeric-owner)",
+		return 0, fmt.Errorf("%w: ACL entry %.80q names its user or group without a number: pack with tar --xattrs --xattrs-include='*', which keeps numeric ids",
 			ErrUnsupported, word)
 	}
 	if err != nil || id > maxID {
@@ -182,27 +182,63 @@ func validateACL(entries []aclEntry) error {
 	return nil
 }
 
+// unpackACL reads the kernel's format.
+func unpackACL(value []byte) ([]aclEntry, error) {
+	if len(value) < aclHeadSize || (len(value)-aclHeadSize)%aclEntrySize != 0 ||
+		binary.LittleEndian.Uint32(value) != aclVersion {
+		return nil, fmt.Errorf("%w: ACL % x is not in the kernel's format", ErrCorrupt, value[:min(len(value), 40)])
+	}
+	var entries []aclEntry
+	for field := value[aclHeadSize:]; len(field) > 0; field = field[aclEntrySize:] {
+		entry := aclEntry{
+			tag:         binary.LittleEndian.Uint16(field),
+			permissions: binary.LittleEndian.Uint16(field[2:]),
+			id:          binary.LittleEndian.Uint32(field[4:]),
+		}
+		if aclWords[entry.tag] == "" || entry.permissions > 7 {
+			return nil, fmt.Errorf("%w: ACL entry % x is not in the kernel's format", ErrCorrupt, field[:aclEntrySize])
+		}
+		entries = append(entries, entry)
+	}
+	return entries, nil
+}
+
+// aclMode is the mode that the kernel shows of a file with this ACL: the group's bits
+// are the mask's. libarchive stores others.
+func aclMode(mode uint32, value []byte) (uint32, error) {
+	entries, err := unpackACL(value)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries { // the mask comes after the owning group
+		switch bits := uint32(e.permissions); e.tag {
+		case aclOwner:
+			mode = mode&^0o700 | bits<<6
+		case aclOwning, aclMask:
+			mode = mode&^0o070 | bits<<3
+		case aclOther:
+			mode = mode&^0o007 | bits
+		}
+	}
+	return mode, nil
+}
+
 // appendACL is the opposite of parseACL: the long text form with numeric ids, which
 // GNU tar, star and libarchive read alike.
 func appendACL(dst []byte, value []byte) ([]byte, error) {
-	if len(value) < aclHeadSize || (len(value)-aclHeadSize)%aclEntrySize != 0 ||
-		binary.LittleEndian.Uint32(value) != aclVersion {
-		return dst, fmt.Errorf("ACL % x: not in the kernel's format", value[:min(len(value), 40)])
+	entries, err := unpackACL(value)
+	if err != nil {
+		return dst, err
 	}
-	for i := aclHeadSize; i < len(value); i += aclEntrySize {
-		if i > aclHeadSize {
+	for i, e := range entries {
+		if i > 0 {
 			dst = append(dst, ',')
 		}
-		tag := binary.LittleEndian.Uint16(value[i:])
-		word, known := aclWords[tag]
-		if !known {
-			return dst, fmt.Errorf("ACL has an entry of unknown kind %#x", tag)
+		dst = append(dst, aclWords[e.tag]...)
+		if e.named() {
+			dst = strconv.AppendUint(dst, uint64(e.id), 10)
 		}
-		dst = append(dst, word...)
-		if tag == aclUser || tag == aclGroup {
-			dst = strconv.AppendUint(dst, uint64(binary.LittleEndian.Uint32(value[i+4:])), 10)
-		}
-		dst = appendPermissions(append(dst, ':'), binary.LittleEndian.Uint16(value[i+2:]))
+		dst = appendPermissions(append(dst, ':'), e.permissions)
 	}
 	return dst, nil
 }

@@ -45,6 +45,7 @@ type extended struct {
 	major, minor   *int64
 	modTime        *time.Time
 	xattrs         map[string][]byte
+	access, preset *string // texts of the ACLs: its own, and what a directory's files get
 	sparse         sparseRecords
 }
 
@@ -94,9 +95,9 @@ func (x *extended) attribute(key string, value []byte) error {
 func (x *extended) xattr(key string, value []byte) error {
 	switch key {
 	case keyACLAccess:
-		return x.setACL(aclAccess, value)
+		return setText(&x.access, value)
 	case keyACLDefault:
-		return x.setACL(aclDefault, value)
+		return setText(&x.preset, value)
 	case keyACLNFS4:
 		return fmt.Errorf("%w: an NFSv4 ACL: pack with POSIX ACLs or without", ErrUnsupported)
 	case keySELinux:
@@ -145,13 +146,25 @@ func (x *extended) setXattrBSD(encoded string, value []byte) error {
 	return nil
 }
 
-func (x *extended) setACL(name string, value []byte) error {
-	binary, err := parseACL(string(value))
-	if err != nil {
+// resolveACLs turns the texts into attributes. GNU tar may store the kernel's form, too
+// (--xattrs-include), and that one has numbers where the text has names.
+func (x *extended) resolveACLs() error {
+	if err := x.resolveACL(aclAccess, x.access); err != nil {
 		return err
 	}
-	if binary != nil {
-		x.setXattr(name, binary)
+	return x.resolveACL(aclDefault, x.preset)
+}
+
+func (x *extended) resolveACL(name string, text *string) error {
+	if text == nil || x.xattrs[name] != nil {
+		return nil
+	}
+	value, err := parseACL(*text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if value != nil {
+		x.setXattr(name, value)
 	}
 	return nil
 }

@@ -230,11 +230,24 @@ func (r *Reader) member(x *extended) (*Header, error) {
 	if err := r.numbers(h, x); err != nil {
 		return nil, err
 	}
-	h.Xattrs = x.xattrs
+	if err := h.setXattrs(x); err != nil {
+		return nil, err
+	}
 	if err := r.content(h, x, letter); err != nil {
 		return nil, err
 	}
 	return h, nil
+}
+
+func (h *Header) setXattrs(x *extended) (err error) {
+	if err := x.resolveACLs(); err != nil {
+		return err
+	}
+	h.Xattrs = x.xattrs
+	if value, ok := h.Xattrs[aclAccess]; ok && h.Type != Symlink {
+		h.Mode, err = aclMode(h.Mode, value)
+	}
+	return err
 }
 
 // setType decides what a type letter stands for.
