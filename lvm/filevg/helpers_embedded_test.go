@@ -100,3 +100,28 @@ func deviceSize(t *testing.T, path string) int64 {
 	require.NoError(t, err)
 	return size
 }
+
+// Another group of the same path, in another mount namespace or removed meanwhile, is
+// not this one: its devices are neither taken nor detached.
+func TestDevicesOfAnotherFileOfTheSameNameAreNotOurs(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "vg-one")
+	g, err := Create(dir, 256<<20, 0)
+	require.NoError(t, err)
+	v, err := g.Create(context.Background(), lvm.CreateRequest{Name: "lv-one-1-0", Size: 8 << 20})
+	require.NoError(t, err)
+	pv := filepath.Join(dir, pvFile)
+	require.NoError(t, os.Rename(pv, pv+".away"))
+	require.NoError(t, os.WriteFile(pv, nil, 0o600))
+	d, err := attached(sysBlock, pv+".away")
+	require.NoError(t, err)
+	require.Len(t, d, 1)
+	same, err := over(pv, d[0])
+	require.NoError(t, err)
+	assert.False(t, same)
+	require.NoError(t, os.Rename(pv+".away", pv))
+	same, err = over(pv, d[0])
+	require.NoError(t, err)
+	assert.True(t, same)
+	require.NoError(t, g.Remove(context.Background(), v.Name))
+	require.NoError(t, g.Destroy(context.Background()))
+}

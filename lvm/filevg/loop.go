@@ -208,6 +208,30 @@ func resize(pv string, d loopDevice, length int64) error {
 	return nil
 }
 
+// over asks the kernel whether the device is over the very file pv.
+func over(pv string, d loopDevice) (bool, error) {
+	f, err := os.Open(d.path())
+	if isDetached(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	info, err := unix.IoctlLoopGetStatus64(int(f.Fd()))
+	if isDetached(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", d.path(), err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(pv, &st); err != nil {
+		return false, fmt.Errorf("%s: %w", pv, err)
+	}
+	return info.Device == st.Dev && info.Inode == st.Ino, nil
+}
+
 // verify asks the kernel whether f is the device that d says: its number may have
 // been given to something else since.
 func verify(f *os.File, pv string, d loopDevice) error {

@@ -30,13 +30,33 @@ func (g *Group) newSession(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	devices, err := attached(sysBlock, g.path(pvFile))
+	devices, err := g.devices()
 	if err != nil {
 		return nil, err
 	}
 	s := &session{Group: g, ctx: ctx, meta: meta}
 	s.loops, s.stray = match(meta, devices)
 	return s, nil
+}
+
+// devices are the loop devices over this group's pv. A path alone does not tell: another
+// mount namespace, or a group that was here before, may have a file of the same name.
+func (g *Group) devices() ([]loopDevice, error) {
+	named, err := attached(sysBlock, g.path(pvFile))
+	if err != nil {
+		return nil, err
+	}
+	var ours []loopDevice
+	for _, d := range named {
+		same, err := over(g.path(pvFile), d)
+		if err != nil {
+			return nil, err
+		}
+		if same {
+			ours = append(ours, d)
+		}
+	}
+	return ours, nil
 }
 
 // match gives every volume its loop device: the one that begins where it begins. The
