@@ -196,8 +196,11 @@ func (t *conversation) send(q Request) error {
 		return nil
 	}
 	w := newPayloadWriter(t.frames)
-	if err := t.transfer.Send(w); err != nil {
-		// If the pipe broke, the agent has said why; else it must hear of this.
+	err := t.transfer.Send(w)
+	switch {
+	case w.broken != nil:
+		return w.broken // the agent has said why, or is gone
+	case err != nil:
 		return errors.Join(&sourceError{err}, t.frames.write(frameAbort, []byte(err.Error())))
 	}
 	return w.close()

@@ -183,6 +183,7 @@ type payloadWriter struct {
 	frames *frameWriter
 	sum    hash.Hash
 	length int64
+	broken error // why the other end cannot be written to any more
 }
 
 func newPayloadWriter(f *frameWriter) *payloadWriter {
@@ -193,8 +194,8 @@ func (p *payloadWriter) Write(b []byte) (int, error) {
 	n := len(b)
 	for len(b) > 0 {
 		chunk := b[:min(len(b), dataChunk)]
-		if err := p.frames.write(frameData, chunk); err != nil {
-			return n - len(b), err
+		if p.broken = p.frames.write(frameData, chunk); p.broken != nil {
+			return n - len(b), p.broken
 		}
 		p.sum.Write(chunk)
 		p.length += int64(len(chunk))

@@ -29,9 +29,10 @@ const (
 	Failpoints Build = "failpoint"
 )
 
-func (b Build) path() string {
-	return filepath.Join(os.Getenv(directoryVariable), "programs", string(b))
-}
+// path of the program inside. (The directory's own path means something else there.)
+func (b Build) path() string { return filepath.Join(Scratch, programs, string(b)) }
+
+const programs = "programs"
 
 // buildPrograms compiles the program under test from this checkout, so that a test never
 // runs against a stale one.
@@ -43,7 +44,8 @@ func buildPrograms(directory string, builds []Build) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Mkdir(filepath.Join(directory, "programs"), 0o755); err != nil {
+	target := filepath.Join(directory, scratchName, programs)
+	if err := os.MkdirAll(target, 0o755); err != nil {
 		return fmt.Errorf("programs: %w", err)
 	}
 	compiler, err := findGo()
@@ -51,7 +53,7 @@ func buildPrograms(directory string, builds []Build) error {
 		return err
 	}
 	for _, b := range builds {
-		arguments := []string{"build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(directory, "programs", string(b))}
+		arguments := []string{"build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(target, string(b))}
 		if b != Plain {
 			arguments = append(arguments, "-tags", string(b))
 		}

@@ -17,6 +17,8 @@ const (
 	state     = "/var/lib/one-clvm"
 	installed = "/usr/libexec/one-clvm/tm-clvm"
 	hostname  = "frontend"
+
+	scratchName = "scratch" // of Scratch, in the machine's directory
 )
 
 // overlaid are the directories that an installation writes to.
@@ -121,7 +123,7 @@ func bind(directory string) error {
 		name, target string
 		mode         os.FileMode
 	}{
-		{"one", Home, 0o755}, {"state", state, 0o755}, {"scratch", Scratch, 0o755}, {"tmp", "/var/tmp", 0o777 | os.ModeSticky},
+		{"one", Home, 0o755}, {"state", state, 0o755}, {scratchName, Scratch, 0o755}, {"tmp", "/var/tmp", 0o777 | os.ModeSticky},
 	} {
 		source := filepath.Join(directory, b.name)
 		if err := errors.Join(os.MkdirAll(source, 0o755), os.Chmod(source, b.mode), os.MkdirAll(b.target, 0o755)); err != nil {
