@@ -54,7 +54,6 @@ const (
 	cxmrc      = Home + "/remotes/etc/tm/clvm/cxmrc"
 	remotes    = Home + "/remotes/tm/clvm"
 	oneAuth    = Home + "/.one/one_auth"
-	groupsDir  = state + "/vg"
 	datastores = Home + "/datastores"
 )
 
@@ -145,7 +144,7 @@ func (m *Machine) configure() error {
 // Configure writes agent.conf (root's) and cxmrc (oneadmin's) with these settings over
 // the machine's own.
 func (m *Machine) Configure(agent, driver map[string]string) error {
-	base := map[string]string{"ALLOWED_VGS": Group, "HOME_BASE": datastores, "FILE_VG_DIR": groupsDir}
+	base := map[string]string{"ALLOWED_VGS": Group, "HOME_BASE": datastores, "FILE_VG_DIR": GroupsDirectory()}
 	if err := writeSettings(agentConf, base, agent); err != nil {
 		return err
 	}
@@ -183,7 +182,12 @@ func (m *Machine) startOned() (err error) {
 
 func (m *Machine) createGroup(ctx context.Context) error {
 	size := cmp.Or(m.options.GroupSize, "1T")
-	if err := os.MkdirAll(groupsDir, 0o755); err != nil || size == "-" {
+	if err := os.MkdirAll(GroupsDirectory(), 0o755); err != nil {
+		return err
+	}
+	// The usual place leads there, too.
+	usual := state + "/vg"
+	if err := errors.Join(os.RemoveAll(usual), os.Symlink(GroupsDirectory(), usual)); err != nil || size == "-" {
 		return err
 	}
 	return m.mustRun(ctx, installed, "vg", "create", Group, "--size", size)
@@ -196,6 +200,12 @@ func (m *Machine) mustRun(ctx context.Context, argv ...string) error {
 		err = fmt.Errorf("%s: exit status %d: %s", strings.Join(argv, " "), result.Status, strings.TrimSpace(result.Stderr))
 	}
 	return err
+}
+
+// GroupsDirectory is where the machine's volume groups are. Its name is not that of another
+// machine's: the loop devices of all are seen by all, and known by the paths under them.
+func GroupsDirectory() string {
+	return filepath.Join(state, filepath.Base(os.Getenv(directoryVariable)), "vg")
 }
 
 // DatastorePath is the directory of a datastore.
