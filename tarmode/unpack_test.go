@@ -118,6 +118,28 @@ func TestUnpackSparse(t *testing.T) {
 	}
 }
 
+// Headers that take much memory go one at a time.
+func TestUnpackHeavyHeaders(t *testing.T) {
+	p := newPlace(t)
+	var items []item
+	for i := range 5 {
+		comb := newItem(archive.File, fmt.Sprintf("comb%d", i))
+		for tooth := range int64(6000) {
+			comb.Sparse = append(comb.Sparse, archive.Extent{Offset: tooth * 1024, Length: 512})
+			comb.body += strings.Repeat(string(rune('a'+tooth%26)), 512)
+		}
+		comb.Size = 6000 * 1024
+		items = append(items, comb, fileItem(fmt.Sprintf("light%d", i), "x"))
+	}
+	_, err := p.unpack(t, archiveOf(t, items...), UnpackOptions{})
+	require.NoError(t, err)
+	got := p.read(t, "comb4")
+	for tooth := range 6000 {
+		require.Equal(t, byte('a'+tooth%26), got[tooth*1024+511])
+		require.Equal(t, byte(0), got[tooth*1024+512])
+	}
+}
+
 func TestUnpackReplaces(t *testing.T) {
 	p := newPlace(t)
 	_, err := p.unpack(t, archiveOf(t,

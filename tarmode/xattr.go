@@ -11,6 +11,11 @@ import (
 // XATTR_LIST_MAX of limits.h).
 const maxXattr = 64 << 10
 
+// xfsACL is how XFS shows an ACL a second time, in its own form, next to
+// system.posix_acl_access and system.posix_acl_default (fs/xfs/xfs_acl.h). On another
+// file system it would mean nothing.
+const xfsACL = "trusted.SGI_ACL_"
+
 // fileXattrs reads the extended attributes of an open file; nil: none.
 func fileXattrs(fd int) (map[string][]byte, error) {
 	return readXattrs(
@@ -44,6 +49,9 @@ func readXattrs(list func([]byte) (int, error), get func(string, []byte) (int, e
 	xattrs := make(map[string][]byte, len(names))
 	value := make([]byte, maxXattr)
 	for _, name := range names {
+		if bytes.HasPrefix(name, []byte(xfsACL)) {
+			continue
+		}
 		n, err := get(string(name), value)
 		if err != nil {
 			return nil, fmt.Errorf("get xattr %s: %w", name, err)
