@@ -145,12 +145,16 @@ func aclID(word string, fields []string) (uint32, error) {
 	return uint32(id), nil
 }
 
-// packACL checks the entries as the kernel does (posix_acl_valid) and puts them into
-// its order.
-func packACL(entries []aclEntry) ([]byte, error) {
+// sortACL puts entries into the kernel's order.
+func sortACL(entries []aclEntry) {
 	slices.SortFunc(entries, func(a, b aclEntry) int {
 		return cmp.Or(cmp.Compare(a.tag, b.tag), cmp.Compare(a.id, b.id))
 	})
+}
+
+// packACL checks the entries as the kernel does (posix_acl_valid) and writes its format.
+func packACL(entries []aclEntry) ([]byte, error) {
+	sortACL(entries)
 	if err := validateACL(entries); err != nil {
 		return nil, err
 	}
@@ -182,7 +186,7 @@ func validateACL(entries []aclEntry) error {
 	return nil
 }
 
-// unpackACL reads the kernel's format.
+// unpackACL reads the kernel's format and checks it like packACL.
 func unpackACL(value []byte) ([]aclEntry, error) {
 	if len(value) < aclHeadSize || (len(value)-aclHeadSize)%aclEntrySize != 0 ||
 		binary.LittleEndian.Uint32(value) != aclVersion {
@@ -200,7 +204,8 @@ func unpackACL(value []byte) ([]aclEntry, error) {
 		}
 		entries = append(entries, entry)
 	}
-	return entries, nil
+	sortACL(entries)
+	return entries, validateACL(entries)
 }
 
 // aclMode is the mode that the kernel shows of a file with this ACL: the group's bits
