@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"one-clvm/internal/run"
 )
 
@@ -98,6 +100,9 @@ func firstOf(sent <-chan error) error {
 	}
 }
 
+// pipeSize of the pipes to and from ssh, bytes.
+const pipeSize = 1 << 20
+
 // link is a running agent's two pipes.
 type link struct {
 	in, out *os.File
@@ -112,6 +117,9 @@ func (c *Client) dial(ctx context.Context, host Host) (*link, error) {
 	out, childOut, err := os.Pipe()
 	if err != nil {
 		return nil, errors.Join(err, childIn.Close(), in.Close())
+	}
+	for _, pipe := range []*os.File{in, out} {
+		_, _ = unix.FcntlInt(pipe.Fd(), unix.F_SETPIPE_SZ, pipeSize) // only saves switches between processes
 	}
 	l := &link{in: in, out: out, done: make(chan error, 1)}
 	go func() {

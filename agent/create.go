@@ -20,15 +20,15 @@ import (
 //	linked    the same, and a link disk.N in the home, replaced or removed likewise
 //	complete  the finished disk
 func (c *session) create(ctx context.Context, g lvm.Group) (Result, error) {
-	home, err := c.openHome(true)
-	if err != nil {
-		return Result{}, err
-	}
-	defer home.close()
 	if err := c.clearTheWay(ctx, g); err != nil {
 		return Result{}, err
 	}
 	var steps undo.Stack
+	home, err := c.makeHome(&steps)
+	if err != nil {
+		return Result{}, err
+	}
+	defer home.close()
 	res, err := c.build(ctx, g, home, &steps)
 	if err != nil {
 		return Result{}, steps.Unwind(context.WithoutCancel(ctx), err)

@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"strings"
 
-	"io"
-
 	"one-clvm/internal/beneath"
 	"one-clvm/internal/failpoint"
+	"one-clvm/internal/undo"
 )
 
 var errNoHome = errors.New("the VM has no home on this node")
@@ -50,6 +50,18 @@ func (c *session) openHome(create bool) (*home, error) {
 		dir = next
 	}
 	return &home{dir, uid, gid}, nil
+}
+
+// makeHome opens the home; one that was not there is taken back with the other steps.
+func (c *session) makeHome(steps *undo.Stack) (*home, error) {
+	h, err := c.openHome(false)
+	if !errors.Is(err, errNoHome) {
+		return h, err
+	}
+	if h, err = c.openHome(true); err == nil {
+		steps.Push("remove the home", func(context.Context) error { return c.removeHome() })
+	}
+	return h, err
 }
 
 func openOrMake(dir *beneath.Dir, name string, create bool, uid, gid int) (*beneath.Dir, error) {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,14 +24,14 @@ type vmLock struct{ f *os.File }
 // lockVM takes the lock. While another agent has it: with interrupt, that agent is
 // asked to stop (SIGTERM: it rolls back); in either case its end is awaited. ErrBusy
 // after timeout.
-func lockVM(ctx context.Context, dir, group string, vm int, timeout time.Duration, interrupt bool) (*vmLock, error) {
+func lockVM(ctx context.Context, dir, home string, timeout time.Duration, interrupt bool) (*vmLock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("lock directory: %w", err)
 	}
-	name := filepath.Join(dir, fmt.Sprintf("%s.vm-%d", group, vm))
+	name := filepath.Join(dir, lockName(home))
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("lock of VM %d: %w", vm, err)
+		return nil, fmt.Errorf("lock of %s: %w", home, err)
 	}
 	deadline := time.Now().Add(timeout)
 	for {
@@ -41,9 +43,15 @@ func lockVM(ctx context.Context, dir, group string, vm int, timeout time.Duratio
 			err = awaitHolder(ctx, f, holder, deadline, interrupt)
 		}
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("lock of VM %d: %w", vm, err), f.Close())
+			return nil, errors.Join(fmt.Errorf("lock of %s: %w", home, err), f.Close())
 		}
 	}
+}
+
+// lockName is the file name for a home: ids alone are not unique where a node serves two
+// front-ends.
+func lockName(home string) string {
+	return strings.ReplaceAll(strings.TrimPrefix(path.Clean(home), "/"), "/", "+")
 }
 
 func (l *vmLock) unlock() error { return l.f.Close() }

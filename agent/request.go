@@ -178,7 +178,7 @@ func (q *Request) validateIDs(*Config) error {
 }
 
 func (q *Request) validateGroup(c *Config) error {
-	if q.Op == OpFile {
+	if q.Op == OpFile && q.Group == "" {
 		return nil
 	}
 	if !slices.Contains(c.Groups, q.Group) {
@@ -189,10 +189,7 @@ func (q *Request) validateGroup(c *Config) error {
 
 // validateHome holds Home to BASE/DATASTORE/VM, and to the ids of the request.
 func (q *Request) validateHome(c *Config) error {
-	if q.Home == "" {
-		if q.Op == OpFile || q.Op == OpCreate {
-			return fmt.Errorf("needs the VM's home")
-		}
+	if q.Op == OpMonitor || q.Op == OpVolumes {
 		return nil
 	}
 	if _, _, err := q.splitHome(c); err != nil {

@@ -232,7 +232,7 @@ func (c *session) perform(ctx context.Context) (Result, error) {
 		return Result{Volumes: volumes}, err
 	}
 	interrupt := c.req.Op == OpRemove
-	lock, err := lockVM(ctx, c.Config.LockDir, c.req.Group, c.req.VM, time.Duration(c.req.Patience)*time.Second, interrupt)
+	lock, err := lockVM(ctx, c.Config.LockDir, c.req.Home, time.Duration(c.req.Patience)*time.Second, interrupt)
 	if err != nil {
 		return Result{}, err
 	}

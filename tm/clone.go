@@ -171,8 +171,7 @@ func (d *Driver) planBootFile(call opennebula.Call) ([]Step, error) {
 	if call.Home.Name != "kernel" && call.Home.Name != "initrd" {
 		return nil, errors.New("destination is not disk.N, kernel or initrd")
 	}
-	q := d.request(agent.OpFile, call, d.Config)
-	q.File = call.Home.Name
+	q := d.fileRequest(call)
 	return []Step{{
 		What: fmt.Sprintf("copy %s to %s", call.Source.Path, call.Home), Host: call.Dest.Host, Request: q,
 		Transfer: func(ctx context.Context) (agent.Transfer, error) { return fileTransfer(ctx, call.Source.Path, q), nil },

@@ -26,8 +26,7 @@ func (d *Driver) planContext(_ context.Context, call opennebula.Call) ([]Step, e
 			return nil, fmt.Errorf("context file %s: URLs are %w: store it in a files datastore", file, ErrNotYet)
 		}
 	}
-	q := d.request(agent.OpFile, call, d.Config)
-	q.File = call.Home.Name
+	q := d.fileRequest(call)
 	send := func(ctx context.Context) (agent.Transfer, error) {
 		return agent.Transfer{Send: func(w io.Writer) error { return d.sendISO(ctx, w, call.Files) }}, nil
 	}

@@ -126,6 +126,13 @@ func (d *Driver) request(op agent.Op, call opennebula.Call, cfg *cxmrc.Config) a
 	}
 }
 
+// fileRequest starts a request that puts a file into the home: no volume is touched.
+func (d *Driver) fileRequest(call opennebula.Call) agent.Request {
+	q := d.request(agent.OpFile, call, d.Config)
+	q.Group, q.File = "", call.Home.Name
+	return q
+}
+
 // newOperation makes the id that ties the log lines of both ends together.
 func newOperation() string {
 	id := make([]byte, 6)
