@@ -50,18 +50,15 @@ func memoryNow() memory {
 	var sum memory
 	processes, _ := filepath.Glob("/proc/[0-9]*") // the pattern is good
 	for _, process := range processes {
-		executable, err := os.Readlink(process + "/exe")
-		if err != nil || !strings.HasSuffix(executable, program) {
-			continue
-		}
+		// The link to the executable leads nowhere in a confined process.
 		arguments, err := os.ReadFile(process + "/cmdline")
-		if err != nil {
-			continue // it has ended
-		}
 		words := strings.Split(string(arguments), "\x00")
-		if len(words) > 1 && (words[1] == "agent" || words[1] == "confined") {
+		switch {
+		case err != nil || len(words) < 2 || words[0] != program:
+			continue // another's, or ended
+		case words[1] == "agent" || words[1] == "confined":
 			sum.node += peakOf(process)
-		} else {
+		default:
 			sum.front += peakOf(process)
 		}
 	}
