@@ -229,7 +229,7 @@ func readExtents(fd int, extents []archive.Extent, buf []byte, use func([]byte) 
 func readFull(fd int, p []byte, offset int64) error {
 	for len(p) > 0 {
 		n, err := unix.Pread(fd, p, offset)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err == nil && n == 0 {

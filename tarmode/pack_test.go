@@ -32,7 +32,7 @@ func packed(t *testing.T, path string, opt PackOptions) ([]archive.Header, []byt
 	var heads []archive.Header
 	for r := archive.NewReader(bytes.NewReader(out.Bytes())); ; {
 		head, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return heads, out.Bytes(), stats
 		}
 		require.NoError(t, err)
@@ -248,7 +248,7 @@ func TestPackFails(t *testing.T) {
 	stop := errors.New("stop")
 	for _, after := range []int64{0, 50, 1 << 20, 11 << 20} {
 		ctx, cancel := context.WithCancelCause(context.Background())
-		_, err = Pack(ctx, io.Discard, root, PackOptions{Progress: func(bytes, members int64) {
+		_, err = Pack(ctx, io.Discard, root, PackOptions{Progress: func(bytes, _ int64) {
 			if bytes > after {
 				cancel(stop)
 			}

@@ -170,7 +170,7 @@ func (w *walker) firstName(st *unix.Stat_t, name string) string {
 	id := inodeOf(st)
 	known := w.links[id]
 	if known == nil {
-		w.links[id] = &linked{name: name, left: uint64(st.Nlink) - 1}
+		w.links[id] = &linked{name: name, left: uint64(st.Nlink) - 1} //nolint:unconvert // 32 bits wide on arm64
 		return ""
 	}
 	if known.left--; known.left == 0 {
@@ -179,7 +179,7 @@ func (w *walker) firstName(st *unix.Stat_t, name string) string {
 	return known.name
 }
 
-func inodeOf(st *unix.Stat_t) inode { return inode{uint64(st.Dev), st.Ino} }
+func inodeOf(st *unix.Stat_t) inode { return inode{st.Dev, st.Ino} }
 
 // header has all that stat tells.
 func header(path string, kind archive.Type, st *unix.Stat_t) archive.Header {
@@ -195,7 +195,7 @@ func header(path string, kind archive.Type, st *unix.Stat_t) archive.Header {
 			h.Name += "/"
 		}
 	case archive.Char, archive.Block:
-		h.Major, h.Minor = unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))
+		h.Major, h.Minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
 	}
 	return h
 }

@@ -126,7 +126,7 @@ func (u *unpacker) run() error {
 func (u *unpacker) read() error {
 	for u.ctx.Err() == nil {
 		head, err := u.in.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return u.submit()
 		}
 		if err != nil {

@@ -1,6 +1,7 @@
 package tarmode
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -82,7 +83,7 @@ func (w *extentWriter) write(p []byte) error {
 		}
 		e := &w.extents[0]
 		n, err := unix.Pwrite(w.fd, p[:min(int64(len(p)), e.Length)], e.Offset)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
@@ -138,7 +139,7 @@ func createNode(m *member) error {
 // what has it: a non-directory or an empty directory.
 func replacing(dir int, name, step string, call func() error) error {
 	err := call()
-	if err == unix.EEXIST {
+	if errors.Is(err, unix.EEXIST) {
 		if err := beneath.RemoveAt(dir, name); err != nil {
 			return fmt.Errorf("replace an earlier member: %w", err)
 		}
@@ -209,7 +210,7 @@ func setTime(dir int, name string, head *archive.Header) error {
 }
 
 func xattrError(key string, err error) error {
-	if err == unix.EOPNOTSUPP {
+	if errors.Is(err, unix.EOPNOTSUPP) {
 		return fmt.Errorf("set xattr %s: the volume's file system cannot keep it: %w", key, err)
 	}
 	return fmt.Errorf("set xattr %s: %w", key, err)

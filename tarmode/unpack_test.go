@@ -124,11 +124,12 @@ func TestUnpackHeavyHeaders(t *testing.T) {
 	var items []item
 	for i := range 5 {
 		comb := newItem(archive.File, fmt.Sprintf("comb%d", i))
+		var body []byte
 		for tooth := range int64(6000) {
 			comb.Sparse = append(comb.Sparse, archive.Extent{Offset: tooth * 1024, Length: 512})
-			comb.body += strings.Repeat(string(rune('a'+tooth%26)), 512)
+			body = append(body, bytes.Repeat([]byte{byte('a' + tooth%26)}, 512)...)
 		}
-		comb.Size = 6000 * 1024
+		comb.Size, comb.body = 6000*1024, string(body)
 		items = append(items, comb, fileItem(fmt.Sprintf("light%d", i), "x"))
 	}
 	_, err := p.unpack(t, archiveOf(t, items...), UnpackOptions{})
@@ -237,8 +238,11 @@ func TestUnpackFailures(t *testing.T) {
 		"below a former directory":      {archiveOf(t, dirItem("d", 0o700), fileItem("d", ""), fileItem("d/x", "")), UnpackOptions{}, syscall.ENOTDIR, `directory "d"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := newPlace(t).unpack(t, test.data, test.opt)
+			p := newPlace(t)
+			before := openFiles(t)
+			_, err := p.unpack(t, test.data, test.opt)
 			require.ErrorIs(t, err, test.err)
+			assert.Equal(t, before, openFiles(t), "no descriptor is lost")
 			assert.ErrorContains(t, err, test.text)
 			assert.ErrorContains(t, err, "unpack into ")
 		})

@@ -1,7 +1,7 @@
 package tarmode
 
 import (
-	"container/list"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -24,8 +24,8 @@ type tree struct {
 	root   *handle
 	settle func(path string) // waits until a path is not being created
 
-	open   map[string]*list.Element
-	recent *list.List // of openDir, the latest used first
+	open  map[string]*openDir
+	clock int64
 
 	deferred map[string]*archive.Header
 	size     int  // of deferred, in bytes
@@ -34,15 +34,14 @@ type tree struct {
 }
 
 type openDir struct {
-	path string
 	*handle
+	used int64 // by the tree's clock
 }
 
 func newTree(root *handle, settle func(string)) *tree {
 	return &tree{
 		root: root, settle: settle,
-		open: map[string]*list.Element{}, recent: list.New(),
-		deferred: map[string]*archive.Header{},
+		open: map[string]*openDir{}, deferred: map[string]*archive.Header{},
 	}
 }
 
@@ -59,8 +58,8 @@ func (t *tree) closeAll() {
 
 // drop closes a directory as far as the tree is concerned.
 func (t *tree) drop(path string) {
-	if e, ok := t.open[path]; ok {
-		t.recent.Remove(e).(openDir).release()
+	if dir, ok := t.open[path]; ok {
+		dir.release()
 		delete(t.open, path)
 	}
 }
@@ -80,9 +79,10 @@ func (t *tree) find(path string, create bool) (*handle, error) {
 	if path == "" {
 		return t.root, nil
 	}
-	if e, ok := t.open[path]; ok {
-		t.recent.MoveToFront(e)
-		return e.Value.(openDir).handle, nil
+	if dir, ok := t.open[path]; ok {
+		t.clock++
+		dir.used = t.clock
+		return dir.handle, nil
 	}
 	dirPath, name := splitPath(path)
 	dir, err := t.find(dirPath, create)
@@ -91,7 +91,7 @@ func (t *tree) find(path string, create bool) (*handle, error) {
 	}
 	t.settle(path)
 	fd, err := beneath.OpenDirAt(dir.fd, name)
-	if err == unix.ENOENT && create {
+	if errors.Is(err, unix.ENOENT) && create {
 		fd, err = makeParent(dir.fd, name)
 	}
 	if err != nil {
@@ -106,13 +106,25 @@ func (t *tree) find(path string, create bool) (*handle, error) {
 	return t.keep(path, fd), nil
 }
 
+// keep adds an open directory, in the place of the one that was not used for longest.
 func (t *tree) keep(path string, fd int) *handle {
-	h := newHandle(fd)
-	t.open[path] = t.recent.PushFront(openDir{path, h})
-	if len(t.open) > maxOpen {
-		t.drop(t.recent.Back().Value.(openDir).path)
+	if len(t.open) >= maxOpen {
+		t.drop(t.stalest())
 	}
+	t.clock++
+	h := newHandle(fd)
+	t.open[path] = &openDir{h, t.clock}
 	return h
+}
+
+func (t *tree) stalest() (path string) {
+	oldest := t.clock + 1
+	for candidate, dir := range t.open {
+		if dir.used < oldest {
+			path, oldest = candidate, dir.used
+		}
+	}
+	return path
 }
 
 // makeParent makes a directory that the archive has no member for.
@@ -140,7 +152,7 @@ func (t *tree) mkdir(path string) error {
 	}
 	t.settle(path)
 	err = unix.Mkdirat(dir.fd, name, 0o700)
-	if err == unix.EEXIST {
+	if errors.Is(err, unix.EEXIST) {
 		var st unix.Stat_t
 		if unix.Fstatat(dir.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			return nil
@@ -259,7 +271,7 @@ func (t *tree) thaw(path string, fd int) error {
 // takeDefaultACL removes the default ACL of a directory; nil: it had none.
 func takeDefaultACL(fd int) ([]byte, error) {
 	size, err := unix.Fgetxattr(fd, defaultACL, nil)
-	if err == unix.ENODATA || err == unix.EOPNOTSUPP {
+	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil
 	}
 	if err != nil {

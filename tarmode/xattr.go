@@ -2,6 +2,7 @@ package tarmode
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -35,7 +36,7 @@ func linkXattrs(dir int, name string) (map[string][]byte, error) {
 
 func readXattrs(list func([]byte) (int, error), get func(string, []byte) (int, error)) (map[string][]byte, error) {
 	size, err := list(nil) // 0 for most files, so this is the only call for them
-	if err == unix.EOPNOTSUPP || err == nil && size == 0 {
+	if errors.Is(err, unix.EOPNOTSUPP) || err == nil && size == 0 {
 		return nil, nil
 	}
 	buf := make([]byte, maxXattr)
