@@ -61,6 +61,7 @@ func newZstdCompressor(w io.Writer, level int) (io.WriteCloser, error) {
 	return zstd.NewWriter(w,
 		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)),
 		zstd.WithEncoderCRC(true),
+		zstd.WithZeroFrames(true), // no content is a stream, too
 		zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)),
 		zstd.WithWindowSize(writeWindow))
 }
