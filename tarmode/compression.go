@@ -7,8 +7,8 @@ import (
 	"one-clvm/tarmode/archive"
 )
 
-// ErrUnsupported: the stream is sound, but uses what cannot be read here. The error
-// says how to make one that can.
+// ErrUnsupported means that the stream is sound, but uses what cannot be read here. The
+// error says how to make one that can.
 var ErrUnsupported = archive.ErrUnsupported
 
 // Compression of a stream, told by its first bytes.

@@ -12,11 +12,18 @@ import (
 	"time"
 )
 
-// ErrTruncated: the archive ends before its end mark (two blocks of zeros; one is enough).
-var ErrTruncated = errors.New("archive is cut short")
-
-// ErrCorrupt: a header checksum, a number or a record does not hold.
-var ErrCorrupt = errors.New("archive is damaged")
+// Sentinels for what can be wrong with an archive, or with its use. Test with errors.Is.
+var (
+	// ErrTruncated: the archive ends before its end mark (two blocks of zeros; one is enough).
+	ErrTruncated = errors.New("archive is cut short")
+	// ErrCorrupt: a header checksum, a number or a record does not hold.
+	ErrCorrupt = errors.New("archive is damaged")
+	// ErrUnsupported: the archive is sound, but uses what cannot be unpacked here. The
+	// error says how to make one that can.
+	ErrUnsupported = errors.New("archive uses an unsupported feature")
+	// ErrWriterUse: the members' contents do not fit the headers that announced them.
+	ErrWriterUse = errors.New("wrong use of the archive writer")
+)
 
 // Type is the kind of a member, in tar's own letters.
 type Type byte

@@ -182,8 +182,3 @@ func putOctal(field []byte, n int64) {
 		n >>= 3
 	}
 }
-
-// fitsOctal says whether putOctal can write n into so many bytes.
-func fitsOctal(n int64, width int) bool {
-	return n >= 0 && n < 1<<(3*(width-1))
-}

@@ -3,17 +3,12 @@ package archive
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"math"
 	"net/url"
 	"strings"
 	"time"
 )
-
-// ErrUnsupported: the archive is sound, but uses what cannot be unpacked here. The
-// error says how to make one that can.
-var ErrUnsupported = errors.New("archive uses an unsupported feature")
 
 // maxID is the largest user or group id: (uid_t)-1 means "none" to the kernel.
 const maxID = math.MaxUint32 - 1

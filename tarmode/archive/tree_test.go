@@ -347,7 +347,7 @@ func addSparse(t *testing.T, dir string) {
 // settle gives every file the same kind of time: whole seconds or not.
 func settle(t *testing.T, dir string, nanoseconds int64) {
 	count := int64(0)
-	require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	require.NoError(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		require.NoError(t, err)
 		count++
 		stamp := []unix.Timespec{{Sec: someTime + count, Nsec: nanoseconds}, {Sec: someTime + count, Nsec: nanoseconds}}

@@ -13,9 +13,6 @@ import (
 // recordSize is what an archive's length is a multiple of: tar's "blocking factor 20".
 const recordSize = 20 * blockSize
 
-// ErrWriterUse: the members' contents do not fit the headers that announced them.
-var ErrWriterUse = errors.New("wrong use of the archive writer")
-
 // Writer writes an archive: a plain ustar header where a member fits into one, a PAX
 // header before it otherwise. The same members give the same bytes.
 //
