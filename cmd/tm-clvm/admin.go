@@ -12,15 +12,16 @@ import (
 	"github.com/spf13/pflag"
 
 	"one-clvm/cxmrc"
+	"one-clvm/internal/run"
 	"one-clvm/lvm"
 	"one-clvm/lvm/filevg"
+	"one-clvm/opennebula"
 )
 
-// runConfig prints what is in force; a datastore's attributes may be given to see
-// what they change.
-func runConfig(_ context.Context, argv []string, io stdio) error {
+// runConfig prints what is in force, everywhere or for one datastore.
+func runConfig(ctx context.Context, argv []string, io stdio) error {
 	flags := pflag.NewFlagSet("config", pflag.ContinueOnError)
-	attrs := flags.StringToString("datastore-attr", nil, "attribute of a datastore")
+	datastore := flags.Int("datastore", opennebula.None, "with the overrides of this datastore's template")
 	words, err := parse(flags, argv, 0, 1)
 	if err != nil {
 		return err
@@ -29,14 +30,28 @@ func runConfig(_ context.Context, argv []string, io stdio) error {
 	if err != nil {
 		return err
 	}
-	if cfg, err = cfg.WithDatastore(*attrs, "datastore"); err != nil {
-		return err
+	if *datastore != opennebula.None {
+		if cfg, err = overridden(ctx, cfg, *datastore); err != nil {
+			return err
+		}
 	}
 	table := tabwriter.NewWriter(io.out, 0, 8, 2, ' ', 0)
 	for _, s := range cfg.Effective() {
 		fmt.Fprintf(table, "%s=%s\t# %s\n", s.Name, s.Value, s.Origin)
 	}
 	return table.Flush()
+}
+
+func overridden(ctx context.Context, cfg *cxmrc.Config, datastore int) (*cxmrc.Config, error) {
+	records, err := opennebula.NewClient(opennebula.Config{Runner: run.Exec{}})
+	if err != nil {
+		return nil, err
+	}
+	ds, err := records.Datastore(ctx, datastore)
+	if err != nil {
+		return nil, err
+	}
+	return cfg.WithDatastore(ds.Template, ds.Origin())
 }
 
 func configOf(words []string) (*cxmrc.Config, error) {

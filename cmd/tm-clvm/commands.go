@@ -34,7 +34,7 @@ type command struct {
 // commands of the administrator; the verbs of oned come besides.
 func commands() []command {
 	return []command{
-		{"config", "[--datastore-attr NAME=VALUE]… [FILE]", "Prints the effective configuration and where each value comes from.", runConfig},
+		{"config", "[--datastore ID] [FILE]", "Prints the effective configuration and where each value comes from.", runConfig},
 		{"vg", "create NAME --size SIZE | destroy NAME | list", "Makes, removes and lists file-backed volume groups on this node.", runVG},
 		{"volumes", "[--vg NAME] [--json]", "Lists the volumes of this node's volume groups.", runVolumes},
 		{"agent", "", "Serves one request on standard input; oned's driver starts it over ssh.", runAgent},
