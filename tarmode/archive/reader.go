@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -43,8 +44,7 @@ func (r *Reader) Global() map[string]string { return maps.Clone(r.global) }
 
 // Next skips what is left of a member and reads the header of the following one.
 //
-// io.EOF: the end mark was read. What stands behind it in the source is left to the
-// caller. ErrTruncated: the source ended before. ErrCorrupt: a header is damaged.
+// io.EOF: the end mark was read. What stands behind it in the source is left to Finish. ErrTruncated: the source ended before. ErrCorrupt: a header is damaged.
 // ErrUnsupported: see there. After an error the archive cannot be read on.
 func (r *Reader) Next() (*Header, error) {
 	if r.err != nil {
@@ -56,6 +56,25 @@ func (r *Reader) Next() (*Header, error) {
 		return nil, err
 	}
 	return h, nil
+}
+
+// Finish reads on behind the end mark, to the end of the source, which must be padding.
+// ErrCorrupt: there is something else, as where a disk, or two archives one after the
+// other, were taken for an archive.
+func (r *Reader) Finish() error {
+	buf := make([]byte, sourceBuffer)
+	for {
+		n, err := r.source.Read(buf)
+		if len(bytes.TrimLeft(buf[:n], "\x00")) > 0 {
+			return fmt.Errorf("%w: data behind the end mark, %s", ErrCorrupt, r.place())
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return r.cut(err)
+		}
+	}
 }
 
 func (r *Reader) next() (*Header, error) {
