@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -157,9 +156,8 @@ func unpackTree(t *task, root *os.File, reports *reporter) (err error) {
 	if err != nil {
 		return err
 	}
-	// What follows the archive's end mark must still be intact.
-	if _, err := io.Copy(io.Discard, plain); err != nil {
-		return err
+	if stats.Members == 0 {
+		return fmt.Errorf("%w: an archive without a member", tarmode.ErrFormat)
 	}
 	if err := joinClose(unmount(root), plain); err != nil {
 		return err

@@ -137,24 +137,31 @@ func (l *link) close() error {
 	return <-l.done
 }
 
-// explain chooses the error that tells most: what the agent said, what the source
-// said, why we gave up, and last how ssh or sudo ended.
+// explain chooses the error that tells most: what the agent said, what went wrong at
+// this end, why we gave up, and last how ssh or sudo ended.
 func (c *Client) explain(ctx context.Context, host Host, err, closeErr, sendErr error) error {
 	var remote *RemoteError
-	if errors.As(err, &remote) {
+	var local *localError
+	var ended *endedError
+	var failed *run.Error
+	cause := context.Cause(ctx)
+	switch {
+	case errors.As(err, &remote):
 		remote.Host = host.Name
-		var local *sourceError
 		if errors.As(sendErr, &local) {
 			return local.Err
 		}
 		return remote
-	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+	case errors.As(err, &local):
+		return local.Err
+	case errors.Is(cause, ErrStalled):
 		return fmt.Errorf("%s: %w; what it did there is not known: run tm-clvm volumes", host.Name, cause)
-	}
-	var failed *run.Error
-	if errors.As(closeErr, &failed) {
-		return fmt.Errorf("%s: %w: %w%s", host.Name, ErrUnreachable, failed, adviceFor(failed))
+	case cause != nil:
+		return fmt.Errorf("interrupted (%w); %s takes back what it began", cause, host.Name)
+	case errors.Is(err, ErrUnreachable) && errors.As(err, &ended) && errors.As(closeErr, &failed):
+		return fmt.Errorf("%s: %w%s: %w%s", host.Name, ErrUnreachable, ended.noise, failed, adviceFor(failed))
+	case errors.As(err, &ended) && errors.As(closeErr, &failed):
+		return fmt.Errorf("%s: %w: %w%s", host.Name, err, failed, adviceFor(failed))
 	}
 	return fmt.Errorf("%s: %w", host.Name, err)
 }
@@ -185,11 +192,19 @@ type conversation struct {
 	local    atomic.Bool // this end is busy, the node's silence means nothing
 }
 
-// sourceError is a failure of the payload's source on this side.
-type sourceError struct{ Err error }
+// localError is a failure at this end: of the payload's source, or of where it goes.
+type localError struct{ Err error }
 
-func (e *sourceError) Error() string { return e.Err.Error() }
-func (e *sourceError) Unwrap() error { return e.Err }
+func (e *localError) Error() string { return e.Err.Error() }
+func (e *localError) Unwrap() error { return e.Err }
+
+// here marks an error as one of this end.
+func here(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &localError{err}
+}
 
 // send greets, asks, and sends the payload. Nothing is awaited in between: one
 // round trip.
@@ -209,7 +224,7 @@ func (t *conversation) send(q Request) error {
 	case w.broken != nil:
 		return w.broken // the agent has said why, or is gone
 	case err != nil:
-		return errors.Join(&sourceError{err}, t.frames.write(frameAbort, []byte(err.Error())))
+		return errors.Join(here(err), t.frames.write(frameAbort, []byte(err.Error())))
 	}
 	return w.close()
 }
@@ -250,14 +265,19 @@ func (t *conversation) watch(ctx context.Context, cancel context.CancelCauseFunc
 
 // listen handles what the agent says until its result or error.
 func (t *conversation) listen() (Result, error) {
-	if _, err := t.reader.greeting(t.host.Name); err != nil {
+	_, err := t.reader.greeting(t.host.Name)
+	var ended *endedError
+	if errors.As(err, &ended) {
+		err = fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	if err != nil {
 		return Result{}, err
 	}
 	var in incoming
 	for {
 		kind, payload, err := t.reader.read()
 		if err != nil {
-			return Result{}, fmt.Errorf("%w: the agent ended without a result: %w", ErrStream, err)
+			return Result{}, fmt.Errorf("%w: %w", ErrStream, &endedError{"the agent ended without a result", "", err})
 		}
 		t.seen.Store(time.Now().UnixNano())
 		switch kind {
@@ -316,7 +336,7 @@ func (t *conversation) handle(kind frameType, payload []byte, in *incoming) erro
 		}
 		in.check.add(payload)
 		_, err := in.to.Write(payload)
-		return err
+		return here(err)
 	case frameTrailer:
 		return t.finishReceiving(payload, in)
 	}
@@ -345,7 +365,7 @@ func (t *conversation) startReceiving(payload []byte, in *incoming) error {
 	in.check = newPayloadCheck()
 	var err error
 	in.to, err = t.transfer.Receive(*in.start)
-	return err
+	return here(err)
 }
 
 func (t *conversation) finishReceiving(trailer []byte, in *incoming) error {
@@ -358,7 +378,7 @@ func (t *conversation) finishReceiving(trailer []byte, in *incoming) error {
 	in.whole = true
 	if t.transfer.Received != nil {
 		if err := t.transfer.Received(*in.start); err != nil {
-			return err
+			return here(err)
 		}
 	}
 	_ = t.frames.write(frameResult, nil) // an agent that does not wait for it may have ended

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -80,6 +81,10 @@ func makeFS(ctx context.Context, r run.Runner, q *Request, device string) error 
 			argv[i] = strings.TrimSuffix(arg, ",assume_storage_prezeroed=1")
 		}
 		_, err = r.Run(ctx, run.Cmd{Path: m.program, Args: argv})
+	}
+	var failed *run.Error
+	if errors.As(err, &failed) {
+		failed.Stderr, _, _ = strings.Cut(failed.Stderr, "Usage:") // forty lines of options
 	}
 	if err != nil {
 		return fmt.Errorf("make %s on %s: %w", q.FSType, device, err)

@@ -135,16 +135,30 @@ func (f *frameReader) read() (frameType, []byte, error) {
 	return frameType(head[0]), f.buf, nil
 }
 
+// endedError: the other end was gone before it had said how things ended. How the
+// program that led there ended may tell more.
+type endedError struct {
+	where string
+	noise string // what it printed instead, quoted
+	err   error
+}
+
+func (e *endedError) Error() string { return e.where + e.noise + ": " + e.err.Error() }
+func (e *endedError) Unwrap() error { return e.err }
+
 // greeting skips noise, reads the other end's preamble and hello, and compares the
 // protocol. The error quotes what came instead.
 func (f *frameReader) greeting(who string) (hello, error) {
 	noise, err := f.skipTo(preamble)
+	if errors.Is(err, ErrProtocol) {
+		return hello{}, fmt.Errorf("%w: no greeting of %s%s", ErrProtocol, who, quoteNoise(noise))
+	}
 	if err != nil {
-		return hello{}, fmt.Errorf("%w: %s ended without a greeting%s", ErrProtocol, who, quoteNoise(noise))
+		return hello{}, &endedError{who + " ended without a greeting", quoteNoise(noise), ErrProtocol}
 	}
 	t, payload, err := f.read()
 	if err != nil {
-		return hello{}, fmt.Errorf("greeting of %s: %w", who, err)
+		return hello{}, &endedError{"greeting of " + who, "", err}
 	}
 	var h hello
 	if t != frameHello || json.Unmarshal(payload, &h) != nil {
@@ -175,7 +189,7 @@ func quoteNoise(noise []byte) string {
 	if len(text) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; it printed %.200q", text)
+	return fmt.Sprintf("; it printed %.80q", text)
 }
 
 // payloadWriter cuts what is written into data frames and keeps the trailer.

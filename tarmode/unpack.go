@@ -44,7 +44,8 @@ type UnpackStats struct {
 //
 // Nothing outside root is read or changed, whatever the archive says: a name that is
 // absolute or has "..", and one that leads through a symbolic link, is ErrUnsafe. No
-// existing file is ever opened for writing. Memory does not grow with the archive.
+// existing file is ever opened for writing. Memory does not grow with the archive. r is
+// read to its end: data behind the archive's is ErrCorrupt.
 //
 // When ctx ends, Unpack returns its cause; a Read of r that blocks is for the caller to
 // end. After an error the content of root is undefined. Nothing is flushed to disk.
@@ -127,7 +128,7 @@ func (u *unpacker) read() error {
 	for u.ctx.Err() == nil {
 		head, err := u.in.Next()
 		if errors.Is(err, io.EOF) {
-			return u.submit()
+			return u.end()
 		}
 		if err != nil {
 			return fmt.Errorf("after %d members: %w", u.stats.Members, err)
@@ -137,6 +138,14 @@ func (u *unpacker) read() error {
 		}
 	}
 	return context.Cause(u.ctx)
+}
+
+// end holds what follows the last member to be nothing, before anybody relies on it.
+func (u *unpacker) end() error {
+	if err := u.submit(); err != nil {
+		return err
+	}
+	return u.in.Finish()
 }
 
 func (u *unpacker) member(head *archive.Header) error {

@@ -48,6 +48,9 @@ func tmclvm(argv []string, io stdio) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// Writing to a peer that is gone is an error like any other: an agent that died of it
+	// would take nothing back. (Ignored signals are inherited by programs, these are not.)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	if len(argv) == 0 || isHelp(argv[0]) {
 		usage(io.out)
 		return exitUnless(len(argv) > 0)
