@@ -15,8 +15,9 @@ import (
 // and the counts are put there. For "make cover".
 const coverVariable = "ONE_CLVM_COVERDIR"
 
-// covered are the packages that are counted.
-const covered = "./lvm/...,./tarmode/...,./cxmrc/...,./agent/...,./tm/..."
+// covered are the packages that are counted. The program itself must be among them, or
+// nothing writes the counts.
+const covered = "./cmd/...,./lvm/...,./tarmode/...,./cxmrc/...,./agent/...,./tm/..."
 
 // Build is a way to build the program under test.
 type Build string
@@ -81,7 +82,8 @@ func findGo() (string, error) {
 	return "", errors.New("no go in PATH")
 }
 
-// coverage is where processes put their counts; every user may write there.
+// coverage is where processes put their counts. Every user may write there, and rename
+// over the others' files: no sticky bit.
 const coverage = Scratch + "/coverage"
 
 // keepCoverage copies the counts to where the user wants them.

@@ -80,7 +80,7 @@ func (m *Machine) startSSH(ctx context.Context) error {
 	if err := os.MkdirAll(coverage, 0o755); err != nil {
 		return err
 	}
-	if err := os.Chmod(coverage, 0o777|os.ModeSticky); err != nil {
+	if err := os.Chmod(coverage, 0o777); err != nil {
 		return err
 	}
 	userDir := Home + "/.ssh"
