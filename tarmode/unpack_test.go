@@ -171,12 +171,12 @@ func TestUnpackReplaces(t *testing.T) {
 // More directories than are kept in memory, and the first ones are entered again.
 func TestUnpackManyDirectories(t *testing.T) {
 	p := newPlace(t)
-	const dirs = 15_000
+	const dirs = 20_000
 	items := []item{dirItem("./", 0o711)}
 	for i := range dirs {
 		items = append(items, dirItem(fmt.Sprintf("d%d", i%100), 0o750), dirItem(fmt.Sprintf("d%d/%d", i%100, i), 0o2711))
 	}
-	for i := range dirs / 50 {
+	for i := range dirs / 60 {
 		items = append(items, fileItem(fmt.Sprintf("d%d/%d/late", i%100, i), "late"), fileItem(fmt.Sprintf("late%d", i), ""))
 	}
 	_, err := p.unpack(t, archiveOf(t, items...), UnpackOptions{})
