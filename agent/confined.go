@@ -39,7 +39,11 @@ type report struct {
 func (c *session) unpack(ctx context.Context, v lvm.Volume, res *Result) error {
 	t := task{Device: v.Path, FSType: c.req.FSType, Mode: c.req.Mode, MaxSize: v.Size}
 	end, err := c.runConfined(ctx, &t, c.payload, io.Discard)
-	if streamErr := c.drain(); streamErr != nil && (err == nil || errors.Is(streamErr, ErrStream)) {
+	rest := c.drain
+	if err != nil {
+		rest = c.glance
+	}
+	if streamErr := rest(); streamErr != nil && (err == nil || errors.Is(streamErr, ErrStream)) {
 		err = streamErr // an archive that was cut on its way is the cause, not what it looks like
 	}
 	res.Content, res.Members = end.Bytes, end.Members
@@ -103,12 +107,24 @@ func (c *session) runConfined(ctx context.Context, t *task, stdin io.Reader, std
 	switch {
 	case end.Error != nil:
 		return end, &childError{end.Error}
+	case ctx.Err() != nil:
+		return end, fmt.Errorf("confined child: %w", context.Cause(ctx))
 	case err != nil:
-		return end, fmt.Errorf("confined child: %w", err)
+		return end, fmt.Errorf("confined child: %w", withoutArguments(err))
 	case !end.Done:
 		return end, errors.New("confined child ended without a word")
 	}
 	return end, nil
+}
+
+// withoutArguments leaves out of a program's error what it was told: nobody could start
+// the child by hand.
+func withoutArguments(err error) error {
+	var failed *run.Error
+	if errors.As(err, &failed) {
+		failed.Argv = failed.Argv[:1]
+	}
+	return err
 }
 
 // followChild reads the child's reports up to their end and returns the last.

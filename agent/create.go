@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -212,6 +213,16 @@ func (c *session) drain() error {
 		return err
 	}
 	return nil
+}
+
+// glance reads a little of the payload after a failure, for a failure of the stream that
+// led to it. The front-end hears of it without having to send the rest.
+func (c *session) glance() error {
+	_, err := io.CopyN(io.Discard, c.payload, 4*dataChunk)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // flush makes the device's content durable.

@@ -38,6 +38,7 @@ var kinds = []struct {
 	{"stream", ErrStream},
 	{"busy", ErrBusy},
 	{"stalled", ErrStalled},
+	{"stopped", ErrStopped},
 	{"protocol", ErrProtocol},
 	{"truncated", tarmode.ErrTruncated},
 	{"corrupt", tarmode.ErrCorrupt},

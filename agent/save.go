@@ -12,36 +12,36 @@ import (
 )
 
 // save sends a disk's content back. The volume is left as it was found: active or not.
-func (c *session) save(ctx context.Context, g lvm.Group) (Result, error) {
+func (c *session) save(ctx context.Context, g lvm.Group) (res Result, err error) {
 	disks, err := c.disks(ctx, g)
 	if err != nil {
 		return Result{}, err
 	}
-	v := disks[0]
+	v, removing := disks[0], false
 	if v.Mode == lvm.Off {
 		if v, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
 			return Result{}, err
 		}
 		defer func() {
-			if c.req.Remove && err == nil {
-				return // it is gone
+			if removing {
+				return // it is gone, or on its way
 			}
 			_, offErr := g.Activate(context.WithoutCancel(ctx), v.Name, lvm.Off)
 			err = errors.Join(err, offErr)
 		}()
 	}
-	res := Result{Volume: v.Name, Size: v.Size}
-	if err = c.send(ctx, v, &res); err != nil {
+	res = Result{Volume: v.Name, Size: v.Size}
+	if err := c.send(ctx, v, &res); err != nil {
 		return Result{}, err
 	}
 	if !c.req.Remove {
 		return res, nil
 	}
-	if err = c.awaitReceiver(ctx); err != nil {
+	if err := c.awaitReceiver(ctx); err != nil {
 		return Result{}, err
 	}
-	err = c.removeSaved(ctx, g, v)
-	return res, err
+	removing = true
+	return res, c.removeSaved(ctx, g, v)
 }
 
 func (c *session) removeSaved(ctx context.Context, g lvm.Group, v lvm.Volume) error {

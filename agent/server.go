@@ -21,6 +21,9 @@ import (
 // ErrPeerGone means: the end that asked is no more there; everything is rolled back.
 var ErrPeerGone = errors.New("the front-end is gone")
 
+// ErrStopped means: the agent was asked to end, as lockVM does; everything is rolled back.
+var ErrStopped = errors.New("stopped for another operation on this VM, or by hand")
+
 // ErrStalled means: the other end gave no sign of life in time.
 var ErrStalled = errors.New("no sign of life from the other end")
 
@@ -63,6 +66,7 @@ func (s *Server) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return c.refuse(err)
 	}
+	signals := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	payload, feed := io.Pipe()
@@ -75,7 +79,11 @@ func (s *Server) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	res, err := c.perform(ctx)
 	_ = payload.CloseWithError(errors.New("the operation has ended")) // never fails
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		cause := context.Cause(ctx)
+		if signals.Err() != nil {
+			cause = ErrStopped
+		}
+		if cause != nil && !errors.Is(err, cause) {
 			err = fmt.Errorf("%w: %w", cause, err)
 		}
 		return c.refuse(err)

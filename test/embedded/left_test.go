@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -37,15 +38,25 @@ func (s *site) nothingLeft() {
 		assert.Empty(s, left, "entries of home %s", e.Name())
 	}
 	assert.Empty(s, s.root("losetup", "-j", groupDir()+"/pv"), "loop devices")
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	assert.NoError(s, err)
-	assert.NotContains(s, string(mounts), "/dev/loop", "mounts")
+	assert.Equal(s, s.mounts, mounts(s.T), "mounts")
 	half, err := filepath.Glob(testbed.DatastorePath(fakeoned.ImageDS) + "/.*.saving")
 	assert.NoError(s, err)
 	assert.Empty(s, half, "half images")
 	temporary, err := filepath.Glob(os.TempDir() + "/one-clvm-*")
 	assert.NoError(s, err)
 	assert.Empty(s, temporary, "temporary files of the front-end")
+}
+
+// mounts are the mount points that there are.
+func mounts(t *testing.T) []string {
+	t.Helper()
+	info, err := os.ReadFile("/proc/self/mountinfo")
+	require.NoError(t, err)
+	var points []string
+	for line := range strings.Lines(string(info)) {
+		points = append(points, strings.Fields(line)[4])
+	}
+	return points
 }
 
 // process is one that runs on the machine.

@@ -89,6 +89,20 @@ func (s *site) holds(image, mode, tree string, disk int) {
 	s.root("cmp", plain, device(disk))
 }
 
+// The disk of an undeployed VM is saved, too, and rests again afterwards.
+func TestSaveOfAParkedDisk(t *testing.T) {
+	s := start(t, testbed.Options{Cxmrc: map[string]string{"MODE": "ZSTD"}})
+	s.vm(fakeoned.VolatileDisk(0, "ext4", 32))
+	s.ok("mkimage", append([]string{"32", "raw", at("node1", 0)}, ofSystem...)...)
+	s.ok("mv", append([]string{at("node1", 0), at("frontend", 0)}, ofSystem...)...)
+	saved := s.image(20, nil)
+	s.ok("cpds", append([]string{at("frontend", 0), saved.Source, "-1"}, ofImage...)...)
+	assert.True(t, s.complete(0, lvm.Off).Tags.Has(lvm.TagParked))
+	s.ok("mv", append([]string{at("frontend", 0), at("node1", 0)}, ofSystem...)...)
+	s.holds(saved.Source, s.imageTemplate(saved.ID, "MODE"), "", 0)
+	s.deleteDisk(0)
+}
+
 // What was saved deploys again, with the file system's UUID and label.
 func TestSaveAndDeployAgain(t *testing.T) {
 	s := start(t, testbed.Options{Agent: map[string]string{"READ_GUEST_FS": "True"}})

@@ -38,6 +38,7 @@ type site struct {
 	*testing.T
 	machine *testbed.Machine
 	oned    *fakeoned.Server
+	mounts  []string // at the beginning
 }
 
 // start makes a machine for a test, with oned 7.4, and looks at its end for what is left.
@@ -48,7 +49,7 @@ func start(t *testing.T, options testbed.Options) *site {
 	}
 	machine, err := testbed.Start(t.Context(), options)
 	require.NoError(t, err)
-	s := &site{t, machine, machine.Oned}
+	s := &site{t, machine, machine.Oned, mounts(t)}
 	t.Cleanup(func() {
 		s.nothingLeft()
 		assert.NoError(t, machine.Stop())
@@ -62,7 +63,7 @@ func start(t *testing.T, options testbed.Options) *site {
 
 // in is the same site for a subtest, which must leave nothing, either.
 func (s *site) in(t *testing.T) *site {
-	sub := &site{t, s.machine, s.oned}
+	sub := &site{t, s.machine, s.oned, s.mounts}
 	t.Cleanup(func() {
 		sub.nothingLeft()
 		if t.Failed() {
