@@ -103,9 +103,9 @@ func TestNewDiskHasNoOldBytes(t *testing.T) {
 	} {
 		t.Run("ZERO="+c.zero+" FS "+c.fstype, func(t *testing.T) {
 			s := s.in(t)
-			s.soil(map[string]string{"ZERO": c.zero}, 64)
+			s.soil(map[string]string{"ZERO": c.zero}, 32)
 			s.vm(fakeoned.VolatileDisk(0, c.fstype, 64))
-			s.ok("mkimage", append([]string{"64", "raw", at("node1", 0)}, ofSystem...)...)
+			s.ok("mkimage", append([]string{"32", "raw", at("node1", 0)}, ofSystem...)...)
 			s.clean(0)
 			s.deleteDisk(0)
 		})
@@ -115,12 +115,12 @@ func TestNewDiskHasNoOldBytes(t *testing.T) {
 func TestSparseExtractOntoDirtyLV(t *testing.T) {
 	s := start(t, testbed.Options{})
 	tree := smallTree(t)
-	require.NoError(t, os.Truncate(sparseFile(t, tree), 32<<20))
+	require.NoError(t, os.Truncate(sparseFile(t, tree), 16<<20))
 	for _, zero := range []string{"auto", "write"} {
 		t.Run("ZERO="+zero+" TGZ", func(t *testing.T) {
 			s := s.in(t)
-			s.soil(map[string]string{"ZERO": zero}, 64)
-			image := s.tarImage(7, "64M", nil)
+			s.soil(map[string]string{"ZERO": zero}, 32)
+			image := s.tarImage(7, "32M", nil)
 			s.pack(tree, image)
 			s.vm(fakeoned.CloneDisk(0, image, 0))
 			s.clone(image, 0)
@@ -130,9 +130,10 @@ func TestSparseExtractOntoDirtyLV(t *testing.T) {
 		})
 		t.Run("ZERO="+zero+" RAW", func(t *testing.T) {
 			s := s.in(t)
-			s.soil(map[string]string{"ZERO": zero}, 64)
-			image := s.image(8, nil)
-			s.sparseDisk(image.Source, 64<<20)
+			s.soil(map[string]string{"ZERO": zero}, 32)
+			image := s.image(8, map[string]string{"SIZE": "32M"})
+			image.SizeMiB = 32
+			s.sparseDisk(image.Source, 32<<20)
 			s.vm(fakeoned.CloneDisk(0, image, 0))
 			s.clone(image, 0)
 			s.clean(0)

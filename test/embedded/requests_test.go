@@ -107,7 +107,7 @@ func TestOddNames(t *testing.T) {
 	for name, argv := range map[string][]string{
 		"host that is an option":   {"frontend:" + image.Source, "-oProxyCommand=x:" + home + "/disk.0", "42", "100"},
 		"path with a command":      {"frontend:" + image.Source, "node1:" + home + "/disk.0;id", "42", "100"},
-		"path with dot dot":        {"frontend:" + image.Source, "node1:" + home + "/../43/disk.0", "42", "100"},
+		"path to the parent":       {"frontend:" + image.Source, "node1:" + home + "/../43/disk.0", "42", "100"},
 		"another VM's home":        {"frontend:" + image.Source, at("node1", 0), "43", "100"},
 		"VM that is no number":     {"frontend:" + image.Source, at("node1", 0), "$(id)", "100"},
 		"too few":                  {"frontend:" + image.Source},

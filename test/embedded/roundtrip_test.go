@@ -25,7 +25,7 @@ func (s *site) fullTree() string {
 	require.NoError(s, os.Chmod(root, 0o755))
 	require.NoError(s, debian.Decorate(s.Context(), root))
 	at := func(name string) string { return filepath.Join(root, name) }
-	require.NoError(s, os.WriteFile(at("big"), randomBytes(s.T, 24<<20), 0o600))
+	require.NoError(s, os.WriteFile(at("big"), randomBytes(s.T, 8<<20), 0o600))
 	require.NoError(s, os.WriteFile(at("sticky-file"), []byte("x"), 0o644))
 	require.NoError(s, unix.Chmod(at("sticky-file"), 0o7111))
 	require.NoError(s, os.Mkdir(at("tmp"), 0o755))
