@@ -35,7 +35,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	b := s.behaviour
 	s.mu.Unlock()
 	if !s.wait(r, b) {
-		return
+		panic(http.ErrAbortHandler) // or net/http would answer, with nothing
 	}
 	if b.Status != 0 {
 		http.Error(w, http.StatusText(b.Status), b.Status)
