@@ -12,7 +12,10 @@ import (
 
 // writeBehind is how much of a large file is written before the kernel is asked to start
 // with it: the disk works while the archive is read, not only when all is flushed.
-const writeBehind = 8 << 20
+const writeBehind = 1 << 20
+
+// worthStarting is the least end of a file that is worth it, bytes.
+const worthStarting = 64 << 10
 
 // create makes a file, a symbolic link, a device node or a FIFO.
 func (u *unpacker) create(m *member) error {
@@ -98,7 +101,7 @@ func (w *extentWriter) write(p []byte) error {
 func (w *extentWriter) advance(e *archive.Extent, n int64) {
 	w.extents[0] = archive.Extent{Offset: e.Offset + n, Length: e.Length - n}
 	w.pending += n
-	if w.pending >= writeBehind {
+	if w.pending >= writeBehind || w.extents[0].Length == 0 && w.pending >= worthStarting {
 		// Only a hint, so its outcome does not matter.
 		_ = unix.SyncFileRange(w.fd, e.Offset-w.pending, w.pending, unix.SYNC_FILE_RANGE_WRITE)
 		w.pending = 0
