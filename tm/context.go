@@ -2,7 +2,6 @@ package tm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,24 +32,24 @@ func (d *Driver) planContext(_ context.Context, call opennebula.Call) ([]Step, e
 	return []Step{{What: fmt.Sprintf("make the context CD %s", call.Home), Host: call.Dest.Host, Request: q, Transfer: send}}, nil
 }
 
-// sendISO lays the files flat into a directory, as the guest expects them, and sends
-// what genisoimage makes of it.
-func (d *Driver) sendISO(ctx context.Context, w io.Writer, files []string) (err error) {
-	dir, err := os.MkdirTemp("", "one-clvm-context-")
-	if err != nil {
-		return fmt.Errorf("context CD: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+// sendISO sends what genisoimage makes of the files, flat, as the guest expects them.
+func (d *Driver) sendISO(ctx context.Context, w io.Writer, files []string) error {
+	argv := []string{"-quiet", "-V", contextLabel, "-J", "-joliet-long", "-R", "-graft-points"}
 	for _, file := range files {
-		if err := copyFile(file, filepath.Join(dir, filepath.Base(file))); err != nil {
+		if _, err := os.Stat(file); err != nil {
 			return fmt.Errorf("context file: %w", err)
 		}
+		argv = append(argv, grafted(filepath.Base(file))+"="+grafted(file))
 	}
-	argv := []string{"-quiet", "-V", contextLabel, "-J", "-joliet-long", "-R", dir}
 	if _, err := d.Runner.Run(ctx, run.Cmd{Path: isoProgram(), Args: argv, Stdout: w}); err != nil {
 		return fmt.Errorf("context CD: %w", err)
 	}
 	return nil
+}
+
+// grafted escapes a path for -graft-points (genisoimage(1), "NAME=PATH").
+func grafted(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `=`, `\=`).Replace(path)
 }
 
 // isoProgram is genisoimage, or mkisofs where it has that name.
@@ -61,18 +60,4 @@ func isoProgram() string {
 		}
 	}
 	return "genisoimage"
-}
-
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close() // only read
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
 }

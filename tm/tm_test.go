@@ -551,3 +551,23 @@ func TestConnectionChoosesTheWay(t *testing.T) {
 		assert.NotContains(t, c.host(here).Argv, "ssh")
 	}
 }
+
+func TestContextISO(t *testing.T) {
+	b := newBench(t)
+	dir := t.TempDir()
+	script, odd := filepath.Join(dir, "context.sh"), filepath.Join(dir, "a=b.txt")
+	require.NoError(t, os.WriteFile(script, []byte("HOSTNAME=web\n"), 0o600))
+	require.NoError(t, os.WriteFile(odd, []byte("odd"), 0o600))
+	require.NoError(t, b.call("context "+script+" "+odd+" node1:"+home+"/disk.4 0 101"))
+	q := b.nodes.reqs[0]
+	assert.Equal(t, agent.OpFile, q.Op)
+	assert.Equal(t, "disk.4", q.File)
+	assert.Empty(t, q.Group)
+	iso := b.nodes.sent["file"]
+	require.Greater(t, len(iso), 34<<10)
+	assert.Equal(t, "CD001", string(iso[32769:32774]), "ISO 9660 volume descriptor")
+	assert.Equal(t, contextLabel, strings.TrimRight(string(iso[32808:32840]), " "))
+	assert.Contains(t, string(iso), "HOSTNAME=web\n")
+	assert.Contains(t, string(iso), "a=b.txt", "Rock Ridge name")
+	assert.ErrorContains(t, b.call("context /none/context.sh node1:"+home+"/disk.4 0 101"), "/none/context.sh")
+}
