@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -31,16 +30,15 @@ const (
 // way: whoever gives up on a source that blocks closes the source first.
 func NewDecompressor(r io.Reader, c Compression) (io.ReadCloser, error) {
 	source := &watched{r: r}
-	buffered := bufio.NewReaderSize(source, sourceBuffer)
 	switch c {
 	case None:
 		return io.NopCloser(r), nil
 	case Gzip:
-		return newDecompressor(&gzipMembers{source: buffered}, source, c, nil), nil
+		return newDecompressor(newGzipReader(source), source, c, nil), nil
 	case Bzip2:
-		return newDecompressor(bzip2.NewReader(buffered), source, c, nil), nil
+		return newDecompressor(bzip2.NewReader(bufio.NewReaderSize(source, sourceBuffer)), source, c, nil), nil
 	case Zstd:
-		return newZstdDecompressor(buffered, source)
+		return newZstdDecompressor(bufio.NewReaderSize(source, sourceBuffer), source)
 	case Xz:
 		return nil, fmt.Errorf("%w: xz is not supported yet: recompress with zstd or gzip", ErrUnsupported)
 	}
@@ -127,72 +125,3 @@ func (d *decompressor) Close() error {
 }
 
 var errClosed = errors.New("read from a closed decompressor")
-
-// gzipMembers reads gzip members one after the other, up to the end or zeros.
-type gzipMembers struct {
-	source *bufio.Reader
-	member *gzip.Reader
-}
-
-func (g *gzipMembers) Read(p []byte) (int, error) {
-	for {
-		if g.member == nil {
-			if err := g.start(); err != nil {
-				return 0, err
-			}
-		}
-		n, err := g.member.Read(p)
-		if !errors.Is(err, io.EOF) {
-			return n, err
-		}
-		if n > 0 {
-			return n, nil
-		}
-		if err := g.restart(); err != nil {
-			return 0, err
-		}
-	}
-}
-
-// start opens the first member. That there is none is not an end.
-func (g *gzipMembers) start() error {
-	member, err := gzip.NewReader(g.source)
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		return err
-	}
-	member.Multistream(false)
-	g.member = member
-	return nil
-}
-
-// restart opens the next member. io.EOF: the stream is over.
-func (g *gzipMembers) restart() error {
-	head, err := g.source.Peek(1)
-	if err != nil {
-		return err
-	}
-	if head[0] == 0 {
-		return g.zeros()
-	}
-	if err := g.member.Reset(g.source); err != nil {
-		return err
-	}
-	g.member.Multistream(false)
-	return nil
-}
-
-// zeros reads the rest, which has to be padding.
-func (g *gzipMembers) zeros() error {
-	for {
-		c, err := g.source.ReadByte()
-		if err != nil {
-			return err
-		}
-		if c != 0 {
-			return errors.New("garbage behind the last member")
-		}
-	}
-}
