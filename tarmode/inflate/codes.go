@@ -97,6 +97,8 @@ var patternStep = [8]int{0, 8, 8, 6, 8, 5, 6, 7}
 // bits above are those which the next filling adds again. Two literals from the first
 // table and a length take at most 42 of them, a distance 28. The next entry is looked up
 // before a match is copied, for the processor to do both at once.
+//
+//nolint:gocognit,funlen // one loop on purpose: calls in it would cost the speed that it is for
 func (r *Reader) fast() (err error) {
 	literals, distances, input, output := &r.literals, &r.distances, &r.input, &r.output
 	position, written := r.position, r.written
