@@ -10,15 +10,7 @@ import (
 
 // planDelete removes a disk, or with the home everything tagged with the VM's id.
 func (d *Driver) planDelete(ctx context.Context, call opennebula.Call) ([]Step, error) {
-	cfg, err := d.systemConfig(ctx, call.Home.Datastore)
-	if err != nil {
-		return nil, err
-	}
-	vm, err := d.vmIfParked(ctx, call.Dest.Host, call.VM)
-	if err != nil {
-		return nil, err
-	}
-	host, err := d.nodeFor(ctx, cfg, call.Dest.Host, vm)
+	cfg, host, err := d.whereDisksAre(ctx, call)
 	if err != nil {
 		return nil, err
 	}

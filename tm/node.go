@@ -12,6 +12,23 @@ import (
 // on the SAN: a parked disk is "there".
 func (d *Driver) isFrontEnd(host string) bool { return host == d.FrontEnd }
 
+// whereDisksAre gives the settings of a VM's system datastore and the node that acts on
+// its disks; of a parked VM, whose host is the front-end, oned is asked for the last one.
+func (d *Driver) whereDisksAre(ctx context.Context, call opennebula.Call) (*cxmrc.Config, string, error) {
+	cfg, err := d.systemConfig(ctx, call.Home.Datastore)
+	if err != nil {
+		return nil, "", err
+	}
+	var vm *opennebula.VM
+	if d.isFrontEnd(call.Dest.Host) {
+		if vm, err = d.Records.VM(ctx, call.VM); err != nil {
+			return nil, "", err
+		}
+	}
+	host, err := d.nodeFor(ctx, cfg, call.Dest.Host, vm)
+	return cfg, host, err
+}
+
 // nodeFor finds the node that acts on a VM's volumes. The host in oned's arguments is
 // only a hint: for a parked VM it is the front-end.
 func (d *Driver) nodeFor(ctx context.Context, cfg *cxmrc.Config, hint string, vm *opennebula.VM) (string, error) {

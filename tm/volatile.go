@@ -69,15 +69,7 @@ func (d *Driver) diskSize(f *facts, mode tarmode.Mode, image *os.File) (int64, e
 
 // planResize grows the volume; the file system is the guest's.
 func (d *Driver) planResize(ctx context.Context, call opennebula.Call) ([]Step, error) {
-	cfg, err := d.systemConfig(ctx, call.Home.Datastore)
-	if err != nil {
-		return nil, err
-	}
-	vm, err := d.vmIfParked(ctx, call.Dest.Host, call.VM)
-	if err != nil {
-		return nil, err
-	}
-	host, err := d.nodeFor(ctx, cfg, call.Dest.Host, vm)
+	cfg, host, err := d.whereDisksAre(ctx, call)
 	if err != nil {
 		return nil, err
 	}
@@ -85,12 +77,4 @@ func (d *Driver) planResize(ctx context.Context, call opennebula.Call) ([]Step, 
 	q.Size = call.SizeMiB << 20
 	what := fmt.Sprintf("extend disk %d of VM %d to %s", q.Disk, q.VM, humanize.IBytes(uint64(q.Size)))
 	return []Step{{What: what, Host: host, Request: q}}, nil
-}
-
-// vmIfParked asks for the VM only where its last host matters.
-func (d *Driver) vmIfParked(ctx context.Context, host string, vm int) (*opennebula.VM, error) {
-	if !d.isFrontEnd(host) {
-		return nil, nil
-	}
-	return d.Records.VM(ctx, vm)
 }
