@@ -27,6 +27,7 @@ type fileGroup struct {
 	after   func(op, name string)    // told after each change
 	modes   map[string]lvm.Mode      // last mode asked for
 	data    func(name string) []byte // first bytes of a new volume
+	tags    lvm.Tags                 // the group's own
 }
 
 const extent = 4 << 20
@@ -52,7 +53,7 @@ func (g *fileGroup) note(op, name string) error {
 }
 
 func (g *fileGroup) Info(context.Context) (lvm.GroupInfo, error) {
-	return lvm.GroupInfo{Name: g.Name(), Size: 4 << 30, Free: g.free, ExtentSize: extent, LockManager: "none"}, g.note("info", "")
+	return lvm.GroupInfo{Name: g.Name(), Size: 4 << 30, Free: g.free, ExtentSize: extent, LockManager: "none", Tags: g.tags}, g.note("info", "")
 }
 
 func (g *fileGroup) Volumes(context.Context) ([]lvm.Volume, error) {
@@ -168,6 +169,14 @@ func (g *fileGroup) Tag(_ context.Context, name string, add, del lvm.Tags) (lvm.
 		v.Tags = v.Tags.With(add...).Without(del...)
 		return v.Tags.Validate()
 	})
+}
+
+func (g *fileGroup) TagGroup(ctx context.Context, add, del lvm.Tags) (lvm.GroupInfo, error) {
+	if err := g.note("tag", ""); err != nil {
+		return lvm.GroupInfo{}, err
+	}
+	g.tags = g.tags.With(add...).Without(del...)
+	return g.Info(ctx)
 }
 
 // put places a volume with a content into the group.

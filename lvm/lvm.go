@@ -104,6 +104,7 @@ type GroupInfo struct {
 	Free        int64
 	ExtentSize  int64
 	LockManager string // "clvmd", "dlm", "sanlock", or "none"
+	Tags        Tags
 }
 
 // CreateRequest asks for a new volume.
@@ -147,4 +148,6 @@ type Group interface {
 	// Tag adds and removes tags in one step; adding one that is there, or removing one
 	// that is not, is fine. It works whoever holds the volume.
 	Tag(ctx context.Context, name string, add, del Tags) (Volume, error)
+	// TagGroup does the same to the group's own tags.
+	TagGroup(ctx context.Context, add, del Tags) (GroupInfo, error)
 }

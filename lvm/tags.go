@@ -21,6 +21,10 @@ const (
 	TagQuarantine = "quarantine"
 )
 
+// TagClean is on a volume group all of whose free space is known to read as zeros. (LVM
+// keeps groups' tags apart from volumes', but people use them: hence the longer name.)
+const TagClean = "one-clvm-clean"
+
 // Keys of the tags that have a value: KEY=VALUE.
 const (
 	TagVM     = "vm"    // VM id

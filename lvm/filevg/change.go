@@ -2,6 +2,7 @@ package filevg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -150,6 +151,24 @@ func (g *Group) Tag(ctx context.Context, name string, add, del lvm.Tags) (v lvm.
 		return err
 	})
 	return v, err
+}
+
+// TagGroup implements lvm.Group.
+func (g *Group) TagGroup(ctx context.Context, add, del lvm.Tags) (info lvm.GroupInfo, err error) {
+	err = g.change(ctx, "tag", "", func(s *session) error {
+		if err := errors.Join(add.Validate(), del.Validate()); err != nil {
+			return err
+		}
+		tags := s.meta.Tags.With(add...).Without(del...)
+		if !slices.Equal(tags, s.meta.Tags) {
+			if err := s.commit(func(m *metadata) { m.Tags = tags }); err != nil {
+				return err
+			}
+		}
+		info = s.info()
+		return nil
+	})
+	return info, err
 }
 
 // existing is the volume of that name. ErrNotFound.

@@ -40,6 +40,7 @@ type metadata struct {
 	Seqno       int64          `json:"seqno"` // raised by every change
 	ExtentSize  int64          `json:"extent_size"`
 	ExtentCount int64          `json:"extent_count"`
+	Tags        lvm.Tags       `json:"tags,omitempty"` // the group's own
 	Volumes     []volumeRecord `json:"volumes"`
 }
 
@@ -119,7 +120,7 @@ func (m metadata) validate() error {
 	if err := validateGeometry(m.ExtentSize, m.ExtentCount); err != nil {
 		return err
 	}
-	return errors.Join(m.validateVolumes(), m.validateRanges())
+	return errors.Join(m.Tags.Validate(), m.validateVolumes(), m.validateRanges())
 }
 
 func validateGeometry(extentSize, extentCount int64) error {

@@ -15,16 +15,21 @@ func (g *Group) Name() string { return g.name }
 // Info implements lvm.Group.
 func (g *Group) Info(ctx context.Context) (info lvm.GroupInfo, err error) {
 	err = g.report(ctx, func(s *session) error {
-		info = lvm.GroupInfo{
-			Name:        g.name,
-			Size:        s.meta.ExtentCount * s.meta.ExtentSize,
-			Free:        s.meta.free() * s.meta.ExtentSize,
-			ExtentSize:  s.meta.ExtentSize,
-			LockManager: "none",
-		}
+		info = s.info()
 		return nil
 	})
 	return info, failer("report volume group", g.name, "")(err)
+}
+
+func (s *session) info() lvm.GroupInfo {
+	return lvm.GroupInfo{
+		Name:        s.name,
+		Size:        s.meta.ExtentCount * s.meta.ExtentSize,
+		Free:        s.meta.free() * s.meta.ExtentSize,
+		ExtentSize:  s.meta.ExtentSize,
+		LockManager: "none",
+		Tags:        slices.Clone(s.meta.Tags),
+	}
 }
 
 // Volumes implements lvm.Group.

@@ -16,7 +16,7 @@ import (
 // group's fields as well.
 var (
 	volumeFields = []string{"lv_name", "lv_uuid", "lv_size", "lv_attr", "lv_active", "lv_tags", "lv_path", "lv_time"}
-	groupFields  = []string{"vg_name", "vg_attr", "vg_size", "vg_free", "vg_extent_size", "vg_lock_type"}
+	groupFields  = []string{"vg_name", "vg_attr", "vg_size", "vg_free", "vg_extent_size", "vg_lock_type", "vg_tags"}
 )
 
 // ReportError is a report that is not what was asked for: cut off, without a field, or
@@ -99,7 +99,7 @@ func groupInfo(group string, r row) (lvm.GroupInfo, error) {
 	if r["vg_name"] != group {
 		return lvm.GroupInfo{}, &ReportError{Field: "vg_name", Value: r["vg_name"], Cause: "asked for " + group}
 	}
-	info := lvm.GroupInfo{Name: group}
+	info := lvm.GroupInfo{Name: group, Tags: splitTags(r["vg_tags"])}
 	var err error
 	for field, target := range map[string]*int64{"vg_size": &info.Size, "vg_free": &info.Free, "vg_extent_size": &info.ExtentSize} {
 		if *target, err = r.bytes(field); err != nil {

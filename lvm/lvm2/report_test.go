@@ -17,7 +17,7 @@ const (
       "report": [
           {
               "lv": [
-                  {"lv_name":"lv-one-42-0", "vg_name":"vgt", "lv_uuid":"lZjUQq-eDw0-0bCB-DJmE-tIA9-tSY1-N3IKRm", "lv_size":"8388608", "lv_attr":"-wi-ao----", "lv_active":"active", "lv_tags":"one,vm=42", "lv_time":"2026-11-21 06:33:28 +0100", "lv_path":"/dev/vgt/lv-one-42-0", "vg_attr":"wz--n-", "vg_size":"264241152", "vg_free":"255852544", "vg_extent_size":"4194304", "vg_lock_type":"", "lv_lockargs":""}
+                  {"lv_name":"lv-one-42-0", "vg_name":"vgt", "lv_uuid":"lZjUQq-eDw0-0bCB-DJmE-tIA9-tSY1-N3IKRm", "lv_size":"8388608", "lv_attr":"-wi-ao----", "lv_active":"active", "lv_tags":"one,vm=42", "lv_time":"2026-11-21 06:33:28 +0100", "lv_path":"/dev/vgt/lv-one-42-0", "vg_attr":"wz--n-", "vg_size":"264241152", "vg_free":"255852544", "vg_extent_size":"4194304", "vg_lock_type":"", "vg_tags":"", "lv_lockargs":""}
               ]
           }
       ]
@@ -95,7 +95,7 @@ func TestParseReportRefuses(t *testing.T) {
 
 func goodRow() row {
 	return row{
-		"vg_name": "vg-one", "vg_attr": "wz--ns", "vg_size": "100", "vg_free": "50", "vg_extent_size": "10", "vg_lock_type": "dlm",
+		"vg_name": "vg-one", "vg_attr": "wz--ns", "vg_size": "100", "vg_free": "50", "vg_extent_size": "10", "vg_lock_type": "dlm", "vg_tags": "",
 		"lv_name": "a", "lv_uuid": "u", "lv_size": "10", "lv_attr": "-wi-a-----", "lv_active": "active", "lv_tags": "", "lv_path": "/dev/vg-one/a", "lv_time": "",
 	}
 }

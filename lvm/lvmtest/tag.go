@@ -14,6 +14,8 @@ var tagCases = []testCase{
 	{"TagInactive", testTagInactive},
 	{"TagBadTag", testTagBadTag},
 	{"TagUnknown", testTagUnknown},
+	{"TagGroup", testTagGroup},
+	{"TagGroupBadTag", testTagGroupBadTag},
 }
 
 func testTag(t *testing.T, f Fixture) {
@@ -62,4 +64,36 @@ func testTagBadTag(t *testing.T, f Fixture) {
 func testTagUnknown(t *testing.T, f Fixture) {
 	_, err := f.Group.Tag(t.Context(), volumeName, lvm.Tags{"one"}, nil)
 	wantError(t, f, err, volumeName, lvm.ErrNotFound)
+}
+
+func testTagGroup(t *testing.T, f Fixture) {
+	v := create(t, f, volumeName, 1, "one")
+	before := info(t, f)
+	for _, c := range []struct {
+		name           string
+		add, del, want lvm.Tags
+	}{
+		{"nothing", nil, nil, before.Tags},
+		{"add", lvm.Tags{lvm.TagClean}, nil, before.Tags.With(lvm.TagClean)},
+		{"add again", lvm.Tags{lvm.TagClean}, nil, before.Tags.With(lvm.TagClean)},
+		{"both", lvm.Tags{"other"}, lvm.Tags{lvm.TagClean, "unknown"}, before.Tags.With("other")},
+		{"remove", nil, lvm.Tags{"other"}, before.Tags},
+		{"remove again", nil, lvm.Tags{"other"}, before.Tags},
+	} {
+		after, err := f.Group.TagGroup(t.Context(), c.add, c.del)
+		require.NoError(t, err, c.name)
+		assert.ElementsMatch(t, c.want, after.Tags, c.name)
+		now := info(t, f)
+		assert.ElementsMatch(t, c.want, now.Tags, c.name)
+		now.Tags = before.Tags
+		assert.Equal(t, before, now, "%s: nothing but the tags", c.name)
+		assert.Equal(t, []lvm.Volume{v}, volumes(t, f), c.name)
+	}
+}
+
+func testTagGroupBadTag(t *testing.T, f Fixture) {
+	unchanged(t, f, func() {
+		_, err := f.Group.TagGroup(t.Context(), lvm.Tags{"not good"}, nil)
+		wantError(t, f, err, "", lvm.ErrBadTag)
+	})
 }

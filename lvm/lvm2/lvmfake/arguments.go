@@ -24,6 +24,7 @@ func init() {
 		"lvrename":   {"", "-y --yes", lvrename},
 		"lvextend":   {"-L --size", "-y --yes", lvextend},
 		"lvchange":   {"-a --activate --addtag --deltag --setautoactivation", "-y --yes", lvchange},
+		"vgchange":   {"--addtag --deltag", "-y --yes", vgchange},
 		"lvm":        {"", "", lvmVersion},
 		"lvmlockctl": {"", "-i --info", lvmlockctl},
 	}

@@ -35,7 +35,7 @@ func lvcreate(h *Host, out *reply, args arguments) {
 		out.fail(5, "Volume group %q has insufficient free space (%d extents): %d required.", g.Name, g.free(), extents)
 	default:
 		v := &volume{name: name, uuid: h.store.uuid(), extents: extents, on: map[*Host]*presence{}}
-		v.tag(args)
+		v.tags = retag(v.tags, args)
 		g.volumes = append(g.volumes, v)
 		g.seqno++
 		if activate == "n" || zero == "n" {
@@ -131,20 +131,34 @@ func lvchange(h *Host, out *reply, args arguments) {
 		h.activate(out, g, v, mode)
 		return
 	}
-	v.tag(args)
+	v.tags = retag(v.tags, args)
 	g.seqno++
 	out.say("Logical volume %s/%s changed.", g.Name, v.name)
 }
 
-func (v *volume) tag(args arguments) {
+func vgchange(h *Host, out *reply, args arguments) {
+	if !oneArgument(out, args) {
+		return
+	}
+	g := h.writable(out, args.rest[0])
+	if g == nil {
+		return
+	}
+	g.tags = retag(g.tags, args)
+	g.seqno++
+	out.say("Volume group %q successfully changed", g.Name)
+}
+
+func retag(tags []string, args arguments) []string {
 	for _, tag := range args.values["--addtag"] {
-		if !slices.Contains(v.tags, tag) {
-			v.tags = append(slices.Clone(v.tags), tag)
+		if !slices.Contains(tags, tag) {
+			tags = append(slices.Clone(tags), tag)
 		}
 	}
 	for _, tag := range args.values["--deltag"] {
-		v.tags = slices.DeleteFunc(slices.Clone(v.tags), func(have string) bool { return have == tag })
+		tags = slices.DeleteFunc(slices.Clone(tags), func(have string) bool { return have == tag })
 	}
+	return tags
 }
 
 // writable finds a group for a program that changes it.

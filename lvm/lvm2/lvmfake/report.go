@@ -83,7 +83,7 @@ func (h *Host) groupFields(g *group) map[string]string {
 		"vg_name": g.Name, "vg_attr": "wz--n" + letter, "vg_lock_type": lockType, "vg_shared": shared, "vg_clustered": clustered,
 		"vg_size": size(g.Extents), "vg_free": size(g.free()), "vg_extent_size": size(1),
 		"vg_extent_count": strconv.FormatInt(g.Extents, 10), "vg_free_count": strconv.FormatInt(g.free(), 10),
-		"lv_count": strconv.Itoa(len(g.volumes)), "vg_seqno": strconv.Itoa(g.seqno), "vg_tags": "",
+		"lv_count": strconv.Itoa(len(g.volumes)), "vg_seqno": strconv.Itoa(g.seqno), "vg_tags": strings.Join(g.tags, ","),
 	}
 }
 

@@ -43,6 +43,7 @@ type Store struct {
 type group struct {
 	GroupSpec
 	volumes []*volume
+	tags    []string
 	seqno   int
 }
 
