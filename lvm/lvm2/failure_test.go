@@ -142,7 +142,7 @@ func TestTransientFailureEndsAfterFiveTries(t *testing.T) {
 	c.create(t)
 	c.hostA.Inject(lvmfake.Fault{Program: "lvchange", Calls: -1, Status: 5, Stderr: "  VG vg-one lock failed: held by other host.\n"})
 	_, err := c.a.Tag(t.Context(), disk, lvm.Tags{"x"}, nil)
-	require.ErrorIs(t, err, lvm.ErrLocked)
+	require.ErrorIs(t, err, lvm2.ErrGroupBusy)
 	require.ErrorContains(t, err, "tried 5 times")
 	assert.Len(t, c.pauses.all, 4)
 }

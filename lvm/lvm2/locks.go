@@ -59,7 +59,7 @@ func (g *Group) locks(ctx context.Context, info lvm.GroupInfo) (lockTable, error
 		return nil, err
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w; start lvmlockd, then vgchange --lockstart %s", ErrNoLockManager, err, g.name)
+		return nil, fmt.Errorf("%w: %w; start lvmlockd on this node, then run vgchange --lockstart %s", ErrNoLockManager, err, g.name)
 	}
 	held, err := parseLocks(result.Stdout, g.name)
 	if err != nil {

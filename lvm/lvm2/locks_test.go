@@ -2,6 +2,7 @@ package lvm2
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -169,36 +170,68 @@ func FuzzParseVersion(f *testing.F) {
 	})
 }
 
-// TestMessages are texts of LVM 2.02, 2.03, lvmlockd and clvmd.
+// TestMessages are texts of LVM 2.02, 2.03, lvmlockd and clvmd; next is a part of the
+// advice that must be given.
 func TestMessages(t *testing.T) {
-	for text, want := range map[string]error{
-		`  Logical Volume "a" already exists in volume group "vg"`:                                 lvm.ErrExists,
-		`  Logical volume "a" already exists in volume group "vg"`:                                 lvm.ErrExists,
-		`  Volume group "vg" has insufficient free space (24 extents): 25600 required.`:            lvm.ErrNoSpace,
-		`  Insufficient free space: 221 extents needed, but only 60 available`:                     lvm.ErrNoSpace,
-		`  Insufficient suitable allocatable extents for logical volume a: 5 more required`:        lvm.ErrNoSpace,
-		`  Logical volume vg/a contains a filesystem in use.`:                                      lvm.ErrInUse,
-		`  Logical volume vg/a in use.`:                                                            lvm.ErrInUse,
-		`  LV locked by other host: vg/a`:                                                          lvm.ErrLocked,
-		`  LV is already locked with incompatible mode: vg/a`:                                      lvm.ErrLocked,
-		"  VG vg lock failed: held by other host.\n  Cannot access VG vg due to failed lock.":      lvm.ErrLocked,
-		`  Error locking on node b: Volume is busy on another node`:                                lvm.ErrLocked,
-		`  Failed to find logical volume "vg/a"`:                                                   lvm.ErrNotFound,
-		`  Existing logical volume "a" not found in volume group "vg"`:                             lvm.ErrNotFound,
-		`  Logical volume a not found in volume group vg.`:                                         lvm.ErrNotFound,
-		"  WARNING: lvmlockd process is not running.\n  Volume group \"x\" not found":              lvm.ErrNoGroup,
-		"  Volume group \"x\" not found\n  Cannot process volume group x":                          lvm.ErrNoGroup,
-		`  Cannot access VG vg with lock type dlm that requires lvmlockd.`:                         ErrNoLockManager,
-		"  WARNING: lvmlockd process is not running.\n  Cannot access VG vg due to failed lock.":   ErrNoLockManager,
-		`  LV vg/a lock failed: lockspace is inactive`:                                             ErrNoLockManager,
-		`  Global lock failed: check that lvmlockd is running.`:                                    ErrNoLockManager,
-		"  connect() failed on local socket: x\n  Internal cluster locking initialisation failed.": ErrNoLockManager,
-		`  Skipping clustered volume group vg`:                                                     ErrNoLockManager,
-		`  Input/output error`:                                                                     nil,
-		``:                                                                                         nil,
+	for text, want := range map[string]struct {
+		hint error
+		next string
+	}{
+		`  Logical Volume "a" already exists in volume group "vg"`:                                 {lvm.ErrExists, ""},
+		`  Logical volume "a" already exists in volume group "vg"`:                                 {lvm.ErrExists, ""},
+		`  Volume group "vg" has insufficient free space (24 extents): 25600 required.`:            {lvm.ErrNoSpace, ""},
+		`  Insufficient free space: 221 extents needed, but only 60 available`:                     {lvm.ErrNoSpace, ""},
+		`  Insufficient suitable allocatable extents for logical volume a: 5 more required`:        {lvm.ErrNoSpace, ""},
+		`  Logical volume vg/a contains a filesystem in use.`:                                      {lvm.ErrInUse, ""},
+		`  Logical volume vg/a in use.`:                                                            {lvm.ErrInUse, ""},
+		`  Failed to find logical volume "vg/a"`:                                                   {lvm.ErrNotFound, ""},
+		`  Existing logical volume "a" not found in volume group "vg"`:                             {lvm.ErrNotFound, ""},
+		`  Logical volume a not found in volume group vg.`:                                         {lvm.ErrNotFound, ""},
+		"  WARNING: lvmlockd process is not running.\n  Volume group \"x\" not found":              {lvm.ErrNoGroup, ""},
+		"  Volume group \"x\" not found\n  Cannot process volume group x":                          {lvm.ErrNoGroup, ""},
+		`  LV locked by other host: vg/a`:                                                          {lvm.ErrLocked, ""},
+		`  LV locked by other host: vg/a (owner 2)`:                                                {lvm.ErrLocked, ""},
+		`  LV is already locked with incompatible mode: vg/a`:                                      {lvm.ErrLocked, "POSTMIGRATE or FAILMIGRATE"},
+		`  LV vg/a lock failed: lockspace is inactive`:                                             {ErrNoLockManager, "vgchange --lockstart vg-x on this node"},
+		`  LV vg/a lock failed: storage failed for sanlock leases`:                                 {ErrNoLockManager, "multipath -ll"},
+		`  LV vg/a lock failed: storage errors for sanlock leases`:                                 {ErrNoLockManager, "multipath -ll"},
+		`  LV vg/a lock failed: error -221`:                                                        {ErrNoLockManager, "journalctl -u lvmlockd"},
+		"  VG vg lock failed: held by other host.\n  Cannot access VG vg due to failed lock.":      {ErrGroupBusy, "lvmlockctl -i on the other nodes"},
+		"  VG vg lock failed: lock start in progress\n  Cannot access VG vg due to failed lock.":   {ErrNoLockManager, "vgchange --lockstart vg-x"},
+		"  VG vg lock failed: removed\n  Cannot access VG vg due to failed lock.":                  {lvm.ErrNoGroup, "removed or renamed vg-x"},
+		"  Global lock failed: check that lvmlockd is running.":                                    {ErrNoLockManager, "start lvmlockd"},
+		`  Global lock failed: check that global lockspace is started`:                             {ErrNoLockManager, "first shared volume group"},
+		`  Global lock failed: held by other host.`:                                                {ErrGroupBusy, "lvmlockctl -i on the other nodes"},
+		`  Cannot access VG vg due to failed lock.`:                                                {ErrNoLockManager, "vgchange --lockstart vg-x"},
+		"  WARNING: lvmlockd process is not running.\n  Cannot access VG vg due to failed lock.":   {ErrNoLockManager, "start lvmlockd"},
+		"  WARNING: lvmlockd process is not running.\n  Reading without shared global lock.":       {ErrNoLockManager, "start lvmlockd"},
+		"  WARNING: lvmlockd process is not running.\n  Reading VG vg without a lock.":             {ErrNoLockManager, "start lvmlockd"},
+		`  Cannot access VG vg with lock type dlm that requires lvmlockd.`:                         {ErrNoLockManager, "use_lvmlockd=1"},
+		`  VG vg stop failed: LVs must first be deactivated`:                                       {lvm.ErrInUse, "lvs vg-x"},
+		`  Using a shared lock type requires lvmlockd (lvm.conf use_lvmlockd.)`:                    {ErrNoLockManager, "use_lvmlockd=1"},
+		`  Failed to detect a running lock manager to select lock type.`:                           {ErrNoLockManager, "start lvmlockd"},
+		`  Using lock start and lock stop requires lvmlockd.`:                                      {ErrNoLockManager, "use_lvmlockd=1"},
+		`  The clustered option is deprecated, see --shared.`:                                      {nil, "vgcreate --shared"},
+		`  VG vg start failed: lock manager dlm is not running`:                                    {ErrNoLockManager, "dlm_controld"},
+		`  VG vg start failed: invalid sanlock host_id, set in lvmlocal.conf`:                      {ErrNoLockManager, "host_id"},
+		`  VG vg start failed: lvmlockd is not enabled`:                                            {ErrNoLockManager, "use_lvmlockd=1"},
+		`  Shared activation not compatible with LV type snapshot of vg/a`:                         {ErrNotShareable, "snapshots"},
+		`  LV vg/a must be inactive on all hosts.`:                                                 {lvm.ErrLocked, ""},
+		`  Error locking on node b: Volume is busy on another node`:                                {lvm.ErrLocked, ""},
+		`  Error locking on node b: Command timed out`:                                             {ErrNoLockManager, "log of clvmd"},
+		`  clvmd not running on node b`:                                                            {ErrNoLockManager, "start clvmd on that node"},
+		"  connect() failed on local socket: x\n  Internal cluster locking initialisation failed.": {ErrNoLockManager, "clvmd on this node"},
+		`  Skipping clustered volume group vg`:                                                     {ErrNoLockManager, "clvmd on this node"},
+		`  Input/output error`:                                                                     {nil, ""},
+		``:                                                                                         {nil, ""},
 	} {
-		err := fmt.Errorf("wrapped: %w", &run.Error{Status: 5, Stderr: text + "\n"})
-		assert.Equal(t, want, hintOf(err), text)
+		failed := &run.Error{Argv: []string{"lvs"}, Status: 5, Stderr: text + "\n"}
+		err := fmt.Errorf("wrapped: %w", failed)
+		assert.Equal(t, want.hint, hintOf(err), text)
+		said := New("vg-x", nil, Options{}).failed("read", "", err)
+		require.ErrorIs(t, said, failed)
+		assert.ErrorContains(t, said, want.next, text)
+		assert.Equal(t, want.next != "", strings.Contains(said.Error(), "; "), said)
 	}
 	assert.NoError(t, hintOf(fmt.Errorf("not from a program: Logical volume vg/a in use")))
 }

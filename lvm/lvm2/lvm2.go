@@ -35,6 +35,13 @@ var ErrNoEffect = errors.New("LVM reported success without the effect")
 // not serve it on this node.
 var ErrNoLockManager = errors.New("the volume group's lock manager is not running on this node")
 
+// ErrGroupBusy says that another node holds the lock of the whole volume group, or the
+// global one: it changes metadata. It says nothing about a volume.
+var ErrGroupBusy = errors.New("another node is changing the volume group")
+
+// ErrNotShareable says that a volume of this type can only be active exclusively.
+var ErrNotShareable = errors.New("the volume cannot be active on two nodes")
+
 // Options of a Group. The zero value is right outside of tests.
 type Options struct {
 	// Sleep waits between two tries; it returns early with an error when ctx ends.
@@ -95,12 +102,12 @@ func (g *Group) Volume(ctx context.Context, name string) (lvm.Volume, error) {
 	return volume, g.failed("read", name, err)
 }
 
-// failed wraps err with the operation and its object; nil stays nil.
+// failed wraps err with the operation, its object and what to do next; nil stays nil.
 func (g *Group) failed(op, name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &lvm.Error{Op: op, Group: g.name, Volume: name, Err: err}
+	return &lvm.Error{Op: op, Group: g.name, Volume: name, Err: g.advised(err)}
 }
 
 // state is one clean report of the group.
@@ -166,13 +173,13 @@ func (g *Group) readInfo(ctx context.Context) (lvm.GroupInfo, error) {
 }
 
 // report runs one reporting command on the group and gives its rows. It is clean only
-// with status 0; the one failure that says something certain is that of a group that
-// does not exist.
+// with status 0; the only failures that say something certain are those of the whole
+// group: it does not exist, or its locks cannot be had.
 func (g *Group) report(ctx context.Context, program, section string, fields []string) ([]row, error) {
 	args := []string{"--reportformat", "json", "--units", "b", "--nosuffix", "-o", strings.Join(fields, ","), g.name}
 	result, err := g.retry(ctx, run.Cmd{Path: program, Args: args})
 	if err != nil {
-		if hint := hintOf(err); errors.Is(hint, lvm.ErrNoGroup) || errors.Is(hint, ErrNoLockManager) {
+		if hint := hintOf(err); slices.Contains([]error{lvm.ErrNoGroup, ErrNoLockManager, ErrGroupBusy}, hint) {
 			return nil, fmt.Errorf("%w: %w", hint, err)
 		}
 		return nil, err

@@ -3,41 +3,111 @@ package lvm2
 import (
 	"errors"
 	"regexp"
+	"strings"
 
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
 )
 
-// messages are LVM's texts on stderr and what they hint at. LVM's exit status 5 means
-// any failure, and texts change between versions, so a hint is borne out by a fresh
-// report wherever a report can show it (see explain).
-var messages = []struct {
+// message is a text that LVM prints on stderr, what it hints at, and what a person
+// should do next. In next, VG stands for the group's name.
+type message struct {
 	text *regexp.Regexp
 	hint error
-}{
-	{regexp.MustCompile(`(?i)logical volume "[^"]*" already exists in volume group`), lvm.ErrExists},
-	{regexp.MustCompile(`has insufficient free space|Insufficient free space:|Insufficient suitable allocatable extents`), lvm.ErrNoSpace},
-	{regexp.MustCompile(`contains a filesystem in use|Logical volume \S+ in use|is used by another device`), lvm.ErrInUse},
-	{regexp.MustCompile(`LV locked by other host|lock failed: held by other host|LV is already locked with incompatible mode|busy on another node|Error locking on node`), lvm.ErrLocked},
-	{regexp.MustCompile(`Failed to find logical volume|Existing logical volume "[^"]*" not found|Logical volume \S+ not found in volume group`), lvm.ErrNotFound},
-	{regexp.MustCompile(`lockspace is inactive|requires lvmlockd|check that lvmlockd is running|due to failed lock|Skipping clustered volume group|cluster locking initiali[sz]ation failed|clvmd not running`), ErrNoLockManager},
-	{regexp.MustCompile(`Volume group "[^"]*" not found`), lvm.ErrNoGroup},
+	next string
+}
+
+// Sentences that several messages share.
+const (
+	startLockspace = "run vgchange --lockstart VG on this node, then see that lvmlockctl -i lists VG (the command exits 0 even without lvmlockd)"
+	startDaemon    = "start lvmlockd on this node, then run vgchange --lockstart VG"
+	enableDaemon   = "set use_lvmlockd=1 in this node's lvm.conf, start lvmlockd, then run vgchange --lockstart VG"
+	checkLeases    = "this node cannot read or write its lock leases: check its path to the SAN (multipath -ll) and sanlock client status"
+	waitForChange  = "an LVM command of another node holds the lock; if it does not end, find it with lvmlockctl -i on the other nodes"
+)
+
+// messages are LVM's texts, the more certain ones first: a message is often followed by
+// one that only says that something failed. LVM's exit status 5 means any failure, and
+// texts change between versions, so a hint is borne out by a fresh report wherever a
+// report can show it (see explain).
+var messages = []message{
+	{regexp.MustCompile(`(?i)logical volume "[^"]*" already exists in volume group`), lvm.ErrExists, ""},
+	{regexp.MustCompile(`has insufficient free space|Insufficient free space:|Insufficient suitable allocatable extents`), lvm.ErrNoSpace, ""},
+	{regexp.MustCompile(`contains a filesystem in use|Logical volume \S+ in use|is used by another device`), lvm.ErrInUse, ""},
+	{regexp.MustCompile(`Failed to find logical volume|Existing logical volume "[^"]*" not found|Logical volume \S+ not found in volume group`), lvm.ErrNotFound, ""},
+
+	// A volume's lock. Who holds it is asked from the lock manager.
+	{regexp.MustCompile(`LV locked by other host|busy on another node|must be inactive on all hosts`), lvm.ErrLocked, ""},
+	{regexp.MustCompile(`LV is already locked with incompatible mode`), lvm.ErrLocked,
+		"this node holds it shared, as during a migration: end that with POSTMIGRATE or FAILMIGRATE"},
+	{regexp.MustCompile(`Shared activation not compatible with LV type`), ErrNotShareable,
+		"remove its snapshots, or migrate the VM cold"},
+
+	// lvmlockd and its lockspaces.
+	{regexp.MustCompile(`lock failed: storage (failed|errors) for sanlock leases`), ErrNoLockManager, checkLeases},
+	{regexp.MustCompile(`lockspace is inactive|lock start in progress`), ErrNoLockManager, startLockspace},
+	{regexp.MustCompile(`VG \S+ lock failed: removed`), lvm.ErrNoGroup,
+		"another node has removed or renamed VG; run vgs on that node"},
+	{regexp.MustCompile(`lock failed: held by other host`), ErrGroupBusy, waitForChange},
+	{regexp.MustCompile(`check that global lockspace is started`), ErrNoLockManager,
+		"the global lock is in the first shared volume group that was made: run vgchange --lockstart for that one, too"},
+	{regexp.MustCompile(`start failed: lock manager (\S+) is not running`), ErrNoLockManager,
+		"start the cluster on this node (dlm: corosync and dlm_controld; sanlock: wdmd and sanlock), then run vgchange --lockstart VG"},
+	{regexp.MustCompile(`start failed: invalid sanlock host_id`), ErrNoLockManager,
+		"give this node a number of its own (local/host_id in lvmlocal.conf), then run vgchange --lockstart VG"},
+	{regexp.MustCompile(`requires lvmlockd|lvmlockd is not enabled`), ErrNoLockManager, enableDaemon},
+	// Before the texts of a daemon that is down: those are warnings for every group.
+	{regexp.MustCompile(`Volume group "[^"]*" not found`), lvm.ErrNoGroup, ""},
+	{regexp.MustCompile(`check that lvmlockd is running|lvmlockd process is not running|Failed to detect a running lock manager`), ErrNoLockManager, startDaemon},
+	{regexp.MustCompile(`stop failed: LVs must first be deactivated`), lvm.ErrInUse,
+		"deactivate the volumes of VG on this node first (lvs VG shows them)"},
+	{regexp.MustCompile(`lock failed: error -?\d+`), ErrNoLockManager,
+		"the log of lvmlockd on this node says why (journalctl -u lvmlockd)"},
+	{regexp.MustCompile(`due to failed lock`), ErrNoLockManager, startLockspace},
+	{regexp.MustCompile(`The clustered option is deprecated`), nil, "clvmd ended with LVM 2.02: use vgcreate --shared"},
+
+	// clvmd.
+	{regexp.MustCompile(`clvmd not running on node`), ErrNoLockManager, "start clvmd on that node, or have the cluster fence it"},
+	{regexp.MustCompile(`Skipping clustered volume group|cluster locking initiali[sz]ation failed`), ErrNoLockManager, "start the cluster and clvmd on this node"},
+	{regexp.MustCompile(`Error locking on node`), ErrNoLockManager, "the log of clvmd on that node says why"},
 }
 
 // passing are the texts of failures that a second try can heal: the group's or the
 // global lock is held for a moment, or metadata was read while another host wrote it.
 var passing = regexp.MustCompile(`lock failed: (held by other host|lock start in progress)|(?i:checksum)`)
 
-// hintOf is the sentinel that a failed command's text hints at, nil without one.
-func hintOf(err error) error {
+// meaning finds the message of a failed command; its zero value when none is known.
+func meaning(err error) message {
 	text := stderrOf(err)
-	for _, message := range messages {
-		if message.text.MatchString(text) {
-			return message.hint
+	for _, m := range messages {
+		if m.text.MatchString(text) {
+			return m
 		}
 	}
-	return nil
+	return message{}
 }
+
+// hintOf is the sentinel that a failed command's text hints at, nil without one.
+func hintOf(err error) error { return meaning(err).hint }
+
+// advised appends what to do next, if the message tells.
+func (g *Group) advised(err error) error {
+	next := meaning(err).next
+	if next == "" {
+		return err
+	}
+	return &advisedError{err, strings.ReplaceAll(next, "VG", g.name)}
+}
+
+// advisedError is an error with the next step behind it.
+type advisedError struct {
+	error
+	next string
+}
+
+func (e *advisedError) Error() string { return e.error.Error() + "; " + e.next }
+
+func (e *advisedError) Unwrap() error { return e.error }
 
 // transient says whether trying again can help. Only a program that ended by itself
 // counts: one that was not started, killed or left running is another matter.
