@@ -48,5 +48,5 @@ func openGroup(cfg *cxmrc.Config, name string) (lvm.Group, error) {
 	if _, err := os.Stat(filepath.Join(dir, "metadata.json")); err == nil {
 		return filevg.Open(dir)
 	}
-	return lvm2.New(name, run.Exec{}, lvm2.Options{}), nil
+	return lvm2.New(name, run.Exec{}, lvm2.Options{Others: cfg.List("ALLOWED_VGS")}), nil
 }

@@ -25,7 +25,7 @@ func TestCreateArguments(t *testing.T) {
 		cluster.hostA.SetVersion(c.version)
 		v := cluster.create(t)
 		assert.Equal(t, int64(2*extent), v.Size)
-		assert.Contains(t, cluster.hostA.Calls(), "lvcreate -y -Wn -Zn "+c.want+
+		assert.Contains(t, cluster.hostA.Calls(), "lvcreate --config devices{scan_lvs=0} -y -Wn -Zn "+c.want+
 			" --addtag building --addtag disk=0 --addtag ds=100 --addtag one --addtag vm=42 -L 5000192b -n lv-one-42-0 vg-one")
 	}
 }

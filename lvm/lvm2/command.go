@@ -54,7 +54,7 @@ func (g *Group) exclusively(ctx context.Context, fn func() error) error {
 
 // write runs a command that changes metadata and is therefore never killed.
 func (g *Group) write(ctx context.Context, program string, args ...string) error {
-	_, err := g.retry(ctx, run.Cmd{Path: program, Args: args, Writer: true})
+	_, err := g.lvm(ctx, run.Cmd{Path: program, Args: args, Writer: true})
 	if errors.Is(err, run.ErrStillRunning) {
 		return fmt.Errorf("%w: %w; look at the volume again when the command has ended", lvm.ErrUnknownOutcome, err)
 	}

@@ -54,7 +54,7 @@ func TestHintIsBorneOut(t *testing.T) {
 	require.ErrorIs(t, err, lvm.ErrInUse)
 	var failed *run.Error
 	require.True(t, errors.As(err, &failed), "the command can be repeated by hand")
-	assert.Equal(t, []string{"lvchange", "-an", "vg-one/lv-one-42-0"}, failed.Argv)
+	assert.Equal(t, []string{"lvchange", "--config", "devices{scan_lvs=0}", "-an", "vg-one/lv-one-42-0"}, failed.Argv)
 
 	c = newCluster(lvmfake.LockNone)
 	c.create(t)
@@ -207,7 +207,7 @@ func TestChildrenAreBounded(t *testing.T) {
 	runner := script(func(run.Cmd) (run.Result, error) {
 		started <- struct{}{}
 		<-finish
-		return run.Result{}, nil
+		return run.Result{Stdout: []byte("no version")}, nil
 	})
 	info := func(ctx context.Context) error {
 		_, err := lvm2.New(vg, runner, lvm2.Options{}).Info(ctx)
@@ -231,7 +231,7 @@ func TestChildrenAreBounded(t *testing.T) {
 		t.Error("an eleventh command was started")
 	}
 	close(finish)
-	require.ErrorContains(t, all.Wait(), "no JSON")
+	require.ErrorContains(t, all.Wait(), "LVM version")
 }
 
 // childRole makes this test program the child of TestDeadlineDoesNotKillWriter.

@@ -125,7 +125,7 @@ func TestReadNamesTheGroup(t *testing.T) {
 	_, err := c.a.Volumes(t.Context())
 	require.NoError(t, err)
 	require.Len(t, c.hostA.Calls(), 1, "one report a poll")
-	assert.Regexp(t, "^lvs --reportformat json --units b --nosuffix -o [a-z_,]+ vg-one$", c.hostA.Calls()[0])
+	assert.Regexp(t, "^lvs --config devices\\{scan_lvs=0\\} --reportformat json --units b --nosuffix -o [a-z_,]+ vg-one$", c.hostA.Calls()[0])
 }
 
 func TestWarningsBeforeTheReport(t *testing.T) {
@@ -165,6 +165,9 @@ func TestEmptyReportOfAnInvisibleGroup(t *testing.T) {
 	c := newCluster(lvmfake.LockNone)
 	empty := func(section string) string { return `  {"report": [{"` + section + `": []}]}` }
 	group := lvm2.New(vg, script(func(cmd run.Cmd) (run.Result, error) {
+		if cmd.Path == "lvm" {
+			return c.hostA.Run(t.Context(), cmd)
+		}
 		return run.Result{Stdout: []byte(empty(map[string]string{"lvs": "lv", "vgs": "vg"}[cmd.Path]))}, nil
 	}), lvm2.Options{})
 	_, err := group.Volume(t.Context(), disk)

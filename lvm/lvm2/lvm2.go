@@ -9,6 +9,8 @@
 //   - Changes go one at a time for a group. They are never killed: a deadline makes the
 //     outcome unknown. After each one the report is read again and compared; a success
 //     that changed nothing is ErrNoEffect.
+//   - No call looks for physical volumes inside volumes: what is there was written by
+//     guests.
 //   - Only what a second try can heal is tried again: a volume group's lock held by
 //     another host, a checksum read in the middle of another host's write.
 //
@@ -44,6 +46,9 @@ var ErrNotShareable = errors.New("the volume cannot be active on two nodes")
 
 // Options of a Group. The zero value is right outside of tests.
 type Options struct {
+	// Others are further volume groups on the node that hold guests' disks. LVM before
+	// 2.02.182 must be told their names to keep out of those disks.
+	Others []string
 	// Sleep waits between two tries; it returns early with an error when ctx ends.
 	Sleep func(ctx context.Context, d time.Duration) error
 }
@@ -51,9 +56,11 @@ type Options struct {
 // Group is a volume group of the real LVM2. It is safe for concurrent use.
 type Group struct {
 	name    string
+	others  []string
 	runner  run.Runner
 	sleep   func(context.Context, time.Duration) error
 	version versionCache
+	filter  filterCache
 }
 
 var _ lvm.Group = (*Group)(nil)
@@ -64,7 +71,7 @@ func New(vg string, r run.Runner, opt Options) *Group {
 	if opt.Sleep == nil {
 		opt.Sleep = sleep
 	}
-	return &Group{name: vg, runner: r, sleep: opt.Sleep}
+	return &Group{name: vg, others: opt.Others, runner: r, sleep: opt.Sleep}
 }
 
 // Name implements lvm.Group.
@@ -80,7 +87,7 @@ func (g *Group) Info(ctx context.Context) (lvm.GroupInfo, error) {
 }
 
 // Volumes implements lvm.Group. It costs one lvs, in an lvmlockd group one lvmlockctl
-// more, in an empty group one vgs more.
+// more, in an empty group one vgs more; the first call also asks for LVM's version.
 func (g *Group) Volumes(ctx context.Context) ([]lvm.Volume, error) {
 	if err := lvm.ValidateGroupName(g.name); err != nil {
 		return nil, g.failed("read", "", err)
@@ -177,7 +184,7 @@ func (g *Group) readInfo(ctx context.Context) (lvm.GroupInfo, error) {
 // group: it does not exist, or its locks cannot be had.
 func (g *Group) report(ctx context.Context, program, section string, fields []string) ([]row, error) {
 	args := []string{"--reportformat", "json", "--units", "b", "--nosuffix", "-o", strings.Join(fields, ","), g.name}
-	result, err := g.retry(ctx, run.Cmd{Path: program, Args: args})
+	result, err := g.lvm(ctx, run.Cmd{Path: program, Args: args})
 	if err != nil {
 		if hint := hintOf(err); slices.Contains([]error{lvm.ErrNoGroup, ErrNoLockManager, ErrGroupBusy}, hint) {
 			return nil, fmt.Errorf("%w: %w", hint, err)

@@ -15,17 +15,18 @@ type program struct {
 var programs map[string]program
 
 func init() {
-	reporting := "--reportformat --units -o --options -S --select"
+	reporting := "--config --reportformat --units -o --options -S --select"
 	programs = map[string]program{
 		"lvs":        {reporting, "--nosuffix --noheadings -a --all", lvs},
 		"vgs":        {reporting, "--nosuffix --noheadings -a --all", vgs},
-		"lvcreate":   {"-W --wipesignatures -Z --zero -a --activate -L --size -n --name --addtag --setautoactivation", "-y --yes", lvcreate},
-		"lvremove":   {"", "-y --yes -f --force", lvremove},
-		"lvrename":   {"", "-y --yes", lvrename},
-		"lvextend":   {"-L --size", "-y --yes", lvextend},
-		"lvchange":   {"-a --activate --addtag --deltag --setautoactivation", "-y --yes", lvchange},
-		"vgchange":   {"--addtag --deltag", "-y --yes", vgchange},
+		"lvcreate":   {"--config -W --wipesignatures -Z --zero -a --activate -L --size -n --name --addtag --setautoactivation", "-y --yes", lvcreate},
+		"lvremove":   {"--config", "-y --yes -f --force", lvremove},
+		"lvrename":   {"--config", "-y --yes", lvrename},
+		"lvextend":   {"--config -L --size", "-y --yes", lvextend},
+		"lvchange":   {"--config -a --activate --addtag --deltag --setautoactivation", "-y --yes", lvchange},
+		"vgchange":   {"--config --addtag --deltag", "-y --yes", vgchange},
 		"lvm":        {"", "", lvmVersion},
+		"lvmconfig":  {"", "", lvmconfig},
 		"lvmlockctl": {"", "-i --info", lvmlockctl},
 	}
 }
@@ -37,6 +38,8 @@ func (p program) run(h *Host, out *reply, args []string) {
 		out.complain("Error during parsing of command line.")
 		return
 	}
+	config, _ := parsed.last("--config")
+	h.looksInside = h.looksIntoVolumes(config)
 	p.execute(h, out, parsed)
 }
 

@@ -163,7 +163,7 @@ func retag(tags []string, args arguments) []string {
 
 // writable finds a group for a program that changes it.
 func (h *Host) writable(out *reply, name string) *group {
-	g := h.store.group(name)
+	g := h.group(name)
 	if g == nil || !g.shared() || h.locking == LockdStarted || h.locking == LockdNotConfigured {
 		return h.readable(out, name)
 	}

@@ -30,10 +30,13 @@ type Host struct {
 	version string
 	locking Locking
 	noise   string
+	scanLVs bool
+	filter  string
 
-	mutex  sync.Mutex
-	calls  []run.Cmd
-	faults []*Fault
+	looksInside bool // of the call that runs
+	mutex       sync.Mutex
+	calls       []run.Cmd
+	faults      []*Fault
 }
 
 var _ run.Runner = (*Host)(nil)

@@ -50,7 +50,7 @@ func vgs(h *Host, out *reply, args arguments) {
 
 // readable finds a group for a reading program, with the complaints that belong to it.
 func (h *Host) readable(out *reply, name string) *group {
-	g := h.store.group(name)
+	g := h.group(name)
 	switch {
 	case g == nil:
 		out.fail(5, "Volume group %q not found", name)

@@ -53,6 +53,7 @@ type volume struct {
 	extents int64
 	tags    []string
 	on      map[*Host]*presence
+	inside  *group // made by a guest; nil for none
 }
 
 // presence is a volume on one host.
