@@ -41,6 +41,12 @@ var (
 	ErrBadTag = errors.New("bad tag")
 	// ErrNotLarger: Extend was asked for less than the volume already has.
 	ErrNotLarger = errors.New("new size is smaller than the volume")
+	// ErrSnapshots: the volume has snapshots, and the operation is not possible with them.
+	ErrSnapshots = errors.New("volume has snapshots")
+	// ErrInvalid: a snapshot ran out of space; its content is lost.
+	ErrInvalid = errors.New("snapshot is invalid")
+	// ErrNotExclusive: the operation needs the volume active exclusively on this node.
+	ErrNotExclusive = errors.New("volume is not active exclusively on this node")
 )
 
 // Error says which operation on which volume failed, so that it can be repeated by hand.
@@ -89,12 +95,14 @@ type Volume struct {
 	Group   string
 	Name    string
 	UUID    string
-	Size    int64 // bytes, whole extents
+	Size    int64 // bytes, whole extents; of a snapshot that of its content
 	Tags    Tags
 	Mode    Mode      // on this node
 	Open    bool      // somebody on this node has the device open
 	Path    string    // device path; it exists only while the volume is active
 	Created time.Time // zero where the report does not tell
+	Origin  string    // of a snapshot: the volume that it was taken of
+	Invalid bool      // a snapshot that ran out of space; known only while it is active
 }
 
 // GroupInfo is a volume group in numbers. All sizes in bytes.
@@ -114,7 +122,25 @@ type CreateRequest struct {
 	Tags Tags  // set by the very command that creates the volume: it is never ownerless
 }
 
+// SnapshotRequest asks for a snapshot of a volume.
+type SnapshotRequest struct {
+	Name   string
+	Origin string
+	// Space for what changes, in bytes, rounded up to whole extents; 0 means enough for
+	// every block of the origin, so that the snapshot never becomes invalid.
+	Space int64
+	Tags  Tags // set by the very command that creates the snapshot
+}
+
+// SnapshotChunk is the unit in bytes in which a snapshot keeps blocks of its origin. A
+// whole chunk of the origin that differs from the snapshot's takes no more space when it
+// is written.
+const SnapshotChunk = 64 << 10
+
 // Group is a volume group on this node.
+//
+// A snapshot is a volume, too, with the content that its origin had. It is active, and
+// locked, with its origin and never by itself: Activate of a snapshot is ErrSnapshots.
 //
 // Every method that changes something re-reads the report afterwards: success
 // without the effect is an error. A context's deadline or cancellation changes the
@@ -133,17 +159,25 @@ type Group interface {
 	// the extents held before: zeroing is the caller's (see Zero). ErrExists,
 	// ErrNoSpace, ErrBadName, ErrBadSize, ErrBadTag; nothing is left on an error.
 	Create(ctx context.Context, req CreateRequest) (Volume, error)
-	// Remove deactivates the volume on this node and removes it. ErrNotFound,
-	// ErrInUse, ErrLocked.
+	// Snapshot makes a snapshot of a volume that is active exclusively on this node and
+	// may be in use where the group can do that (else ErrInUse). Its content is that of
+	// one instant. ErrNotExclusive, ErrNotFound, ErrExists, ErrNoSpace, ErrBadName,
+	// ErrBadTag; ErrSnapshots for the snapshot of a snapshot.
+	Snapshot(ctx context.Context, req SnapshotRequest) (Volume, error)
+	// Remove deactivates the volume on this node and removes it; of a snapshot, the
+	// origin stays as it is. ErrNotFound, ErrInUse, ErrLocked, ErrSnapshots.
 	Remove(ctx context.Context, name string) error
 	// Rename changes the name and keeps everything else. ErrExists, ErrNotFound.
 	Rename(ctx context.Context, name, to string) error
 	// Extend grows the volume to at least size bytes (whole extents). The same size is
-	// success; less is ErrNotLarger. The new space is not zeroed. ErrNoSpace.
+	// success; less is ErrNotLarger. The new space is not zeroed. ErrNoSpace;
+	// ErrSnapshots for a snapshot, and for an origin in use. An origin that is active is
+	// not for a moment.
 	Extend(ctx context.Context, name string, size int64) (Volume, error)
 	// Activate brings the volume into the mode on this node; being in it already is
-	// success. Off of an open volume is ErrInUse; a conflict with another node
-	// ErrLocked.
+	// success. Off of an open volume, or of one with an open snapshot, is ErrInUse; a
+	// conflict with another node ErrLocked; Shared of a volume with snapshots
+	// ErrSnapshots.
 	Activate(ctx context.Context, name string, mode Mode) (Volume, error)
 	// Tag adds and removes tags in one step; adding one that is there, or removing one
 	// that is not, is fine. It works whoever holds the volume.

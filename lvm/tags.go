@@ -33,6 +33,10 @@ const (
 	TagImage  = "image" // image id, for a volume that is an image
 	TagFSType = "fs"    // file system that the suite made on it
 	TagOp     = "op"    // id of the operation that made it
+	// TagSnapshot is the number of a snapshot, TagParent that of the snapshot that the disk
+	// came from when it was taken.
+	TagSnapshot = "snapshot"
+	TagParent   = "parent"
 )
 
 // Tags is a set of LVM tags, in LVM's order (sorted).

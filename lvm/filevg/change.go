@@ -66,6 +66,9 @@ func (g *Group) Remove(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
+		if err := s.withoutSnapshots(v); err != nil {
+			return err
+		}
 		if err := s.deactivate(v); err != nil {
 			return err
 		}
@@ -114,10 +117,18 @@ func (g *Group) Activate(ctx context.Context, name string, to lvm.Mode) (v lvm.V
 }
 
 func (s *session) setMode(v volumeRecord, to lvm.Mode) error {
+	if v.Origin != "" {
+		return fmt.Errorf("%w: it is active with its origin %s", lvm.ErrSnapshots, s.meta.originName(v))
+	}
+	all := append(s.meta.snapshots(v), v)
 	switch to {
 	case lvm.Off:
-		return s.deactivate(v)
-	case lvm.Exclusive, lvm.Shared:
+		return s.each(all, s.deactivate)
+	case lvm.Exclusive:
+	case lvm.Shared:
+		if err := s.withoutSnapshots(v); err != nil {
+			return err
+		}
 	default:
 		return fmt.Errorf("%s is not a mode", to)
 	}
@@ -128,7 +139,16 @@ func (s *session) setMode(v volumeRecord, to lvm.Mode) error {
 			return err
 		}
 	}
-	return s.activate(v)
+	return s.each(all, s.activate)
+}
+
+func (s *session) each(volumes []volumeRecord, do func(volumeRecord) error) error {
+	for _, v := range volumes {
+		if err := do(v); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Tag implements lvm.Group.

@@ -24,6 +24,9 @@ func (g *Group) Extend(ctx context.Context, name string, size int64) (v lvm.Volu
 		if err != nil {
 			return err
 		}
+		if err := s.extensible(record); err != nil {
+			return err
+		}
 		if err := s.extend(record, count); err != nil {
 			return err
 		}

@@ -55,6 +55,8 @@ type volumeRecord struct {
 	// Shared is the mode of an active volume. What is active is told by the loop
 	// devices alone: without one, the mark means nothing.
 	Shared bool `json:"shared,omitempty"`
+	// Origin is the UUID of the volume that this one is a snapshot of.
+	Origin string `json:"origin,omitempty"`
 }
 
 func newMetadata(extentSize, extentCount int64) metadata {
@@ -120,7 +122,7 @@ func (m metadata) validate() error {
 	if err := validateGeometry(m.ExtentSize, m.ExtentCount); err != nil {
 		return err
 	}
-	return errors.Join(m.Tags.Validate(), m.validateVolumes(), m.validateRanges())
+	return errors.Join(m.Tags.Validate(), m.validateVolumes(), m.validateRanges(), m.validateOrigins())
 }
 
 func validateGeometry(extentSize, extentCount int64) error {

@@ -81,10 +81,11 @@ func (s *session) volume(v volumeRecord, open map[int]bool) lvm.Volume {
 		UUID:    v.UUID,
 		Size:    s.meta.bytes(v).Length,
 		Tags:    slices.Clone(v.Tags),
-		Mode:    mode(active, v.Shared),
+		Mode:    mode(active, s.meta.base(v).Shared),
 		Open:    active && open[d.number],
 		Path:    s.devPath(v.Name),
 		Created: v.Created,
+		Origin:  s.meta.originName(v),
 	}
 }
 

@@ -20,6 +20,9 @@ func (g *Group) Activate(ctx context.Context, name string, mode lvm.Mode) (lvm.V
 		if mode == lvm.Off && volume.Open {
 			return lvm.Volume{}, lvm.ErrInUse
 		}
+		if err := before.checkActivation(volume, mode); err != nil {
+			return lvm.Volume{}, err
+		}
 		if err := g.setMode(ctx, before.info.LockManager, name, mode); err != nil {
 			return lvm.Volume{}, err
 		}

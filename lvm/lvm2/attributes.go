@@ -2,8 +2,9 @@ package lvm2
 
 // attributes is what lv_attr says of the volume's device on this node.
 type attributes struct {
-	Active bool // device-mapper has a device for it
-	Open   bool // somebody has the device open
+	Active  bool // device-mapper has a device for it
+	Open    bool // somebody has the device open
+	Invalid bool // a snapshot that ran out of space
 }
 
 // Places of letters in lv_attr, see lvs(8).
@@ -32,6 +33,7 @@ func decodeAttributes(attr string) (attributes, error) {
 	default:
 		return attributes{}, &ReportError{Field: "lv_attr", Value: attr, Cause: "unknown whether active; check that device-mapper works on this node"}
 	}
+	a.Invalid = attr[attributeState] == 'I' || attr[attributeState] == 'S'
 	switch attr[attributeOpen] {
 	case '-':
 	case 'o':

@@ -24,7 +24,10 @@ func (g *Group) remove(ctx context.Context, volume lvm.Volume, before state) err
 	if volume.Open {
 		return lvm.ErrInUse
 	}
-	if volume.Mode != lvm.Off {
+	if found := before.snapshots(volume.Name); len(found) > 0 {
+		return fmt.Errorf("%w: remove %s first", lvm.ErrSnapshots, found[0].Name)
+	}
+	if volume.Mode != lvm.Off && volume.Origin == "" {
 		if err := g.setMode(ctx, before.info.LockManager, volume.Name, lvm.Off); err != nil {
 			return err
 		}
@@ -78,6 +81,9 @@ func (g *Group) Extend(ctx context.Context, name string, size int64) (lvm.Volume
 		if err != nil {
 			return lvm.Volume{}, err
 		}
+		if volume.Origin != "" {
+			return lvm.Volume{}, fmt.Errorf("%w: it is one itself, of %s", lvm.ErrSnapshots, volume.Origin)
+		}
 		wanted := lvm.RoundUp(size, before.info.ExtentSize)
 		if wanted < volume.Size {
 			return lvm.Volume{}, fmt.Errorf("%w: it has %d bytes, asked for %d", lvm.ErrNotLarger, volume.Size, size)
@@ -85,8 +91,10 @@ func (g *Group) Extend(ctx context.Context, name string, size int64) (lvm.Volume
 		if wanted == volume.Size {
 			return volume, nil
 		}
-		err = g.alone(ctx, before, volume, name, func() error {
-			return g.explain(ctx, name, g.write(ctx, "lvextend", "-L", lvm.FormatBytes(wanted), g.name+"/"+name))
+		err = g.inactive(ctx, before, volume, func() error {
+			return g.alone(ctx, before, volume, name, func() error {
+				return g.explain(ctx, name, g.write(ctx, "lvextend", "-L", lvm.FormatBytes(wanted), g.name+"/"+name))
+			})
 		})
 		if err != nil {
 			return lvm.Volume{}, err

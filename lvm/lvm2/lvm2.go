@@ -157,8 +157,9 @@ func (g *Group) read(ctx context.Context) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
+	lockOf := lockOwners(rows)
 	for _, row := range rows {
-		volume, err := volumeOf(g.name, row, now.info.LockManager, held)
+		volume, err := volumeOf(g.name, row, now.info.LockManager, held[lockOf[row["lv_name"]]])
 		if err != nil {
 			return state{}, err
 		}

@@ -15,7 +15,7 @@ import (
 // Fields asked for. All of them exist since JSON reports do; the rows of lvs carry the
 // group's fields as well.
 var (
-	volumeFields = []string{"lv_name", "lv_uuid", "lv_size", "lv_attr", "lv_active", "lv_tags", "lv_path", "lv_time"}
+	volumeFields = []string{"lv_name", "lv_uuid", "lv_size", "lv_attr", "lv_active", "lv_tags", "lv_path", "lv_time", "origin", "origin_size"}
 	groupFields  = []string{"vg_name", "vg_attr", "vg_size", "vg_free", "vg_extent_size", "vg_lock_type", "vg_tags"}
 )
 
@@ -113,9 +113,30 @@ func groupInfo(group string, r row) (lvm.GroupInfo, error) {
 	return info, err
 }
 
+// lockOwners tells by each volume's name the UUID that its lock has under lvmlockd: its
+// own, or, of a snapshot, its origin's.
+func lockOwners(rows []row) map[string]string {
+	uuids := map[string]string{}
+	for _, r := range rows {
+		uuids[r["lv_name"]] = r["lv_uuid"]
+	}
+	owners := map[string]string{}
+	for _, r := range rows {
+		owners[r["lv_name"]] = r["lv_uuid"]
+		if origin := r["origin"]; origin != "" {
+			owners[r["lv_name"]] = uuids[origin]
+		}
+	}
+	return owners
+}
+
 // volumeOf reads the lv_… fields of one row.
-func volumeOf(group string, r row, manager string, held lockTable) (lvm.Volume, error) {
-	size, err := r.bytes("lv_size")
+func volumeOf(group string, r row, manager string, held lvm.Mode) (lvm.Volume, error) {
+	sizeField := "lv_size"
+	if r["origin"] != "" { // there lv_size is the space for what changes
+		sizeField = "origin_size"
+	}
+	size, err := r.bytes(sizeField)
 	if err != nil {
 		return lvm.Volume{}, err
 	}
@@ -123,7 +144,7 @@ func volumeOf(group string, r row, manager string, held lockTable) (lvm.Volume, 
 	if err != nil {
 		return lvm.Volume{}, fmt.Errorf("volume %s: %w", r["lv_name"], err)
 	}
-	mode, err := modeOf(attributes.Active, manager, r["lv_active"], held[r["lv_uuid"]])
+	mode, err := modeOf(attributes.Active, manager, r["lv_active"], held)
 	if err != nil {
 		return lvm.Volume{}, fmt.Errorf("volume %s: %w", r["lv_name"], err)
 	}
@@ -137,6 +158,8 @@ func volumeOf(group string, r row, manager string, held lockTable) (lvm.Volume, 
 		Open:    attributes.Open,
 		Path:    r["lv_path"],
 		Created: parseTime(r["lv_time"]),
+		Origin:  r["origin"],
+		Invalid: attributes.Invalid,
 	}, nil
 }
 

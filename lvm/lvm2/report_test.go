@@ -17,7 +17,7 @@ const (
       "report": [
           {
               "lv": [
-                  {"lv_name":"lv-one-42-0", "vg_name":"vgt", "lv_uuid":"lZjUQq-eDw0-0bCB-DJmE-tIA9-tSY1-N3IKRm", "lv_size":"8388608", "lv_attr":"-wi-ao----", "lv_active":"active", "lv_tags":"one,vm=42", "lv_time":"2026-11-21 06:33:28 +0100", "lv_path":"/dev/vgt/lv-one-42-0", "vg_attr":"wz--n-", "vg_size":"264241152", "vg_free":"255852544", "vg_extent_size":"4194304", "vg_lock_type":"", "vg_tags":"", "lv_lockargs":""}
+                  {"lv_name":"lv-one-42-0", "vg_name":"vgt", "lv_uuid":"lZjUQq-eDw0-0bCB-DJmE-tIA9-tSY1-N3IKRm", "lv_size":"8388608", "lv_attr":"-wi-ao----", "lv_active":"active", "lv_tags":"one,vm=42", "lv_time":"2026-11-21 06:33:28 +0100", "lv_path":"/dev/vgt/lv-one-42-0", "origin":"", "origin_size":"", "vg_attr":"wz--n-", "vg_size":"264241152", "vg_free":"255852544", "vg_extent_size":"4194304", "vg_lock_type":"", "vg_tags":"", "lv_lockargs":""}
               ]
           }
       ]
@@ -46,7 +46,7 @@ func TestParseRealReport(t *testing.T) {
 	info, err := groupInfo("vgt", rows[0])
 	require.NoError(t, err)
 	assert.Equal(t, lvm.GroupInfo{Name: "vgt", Size: 264241152, Free: 255852544, ExtentSize: 4194304, LockManager: "none"}, info)
-	volume, err := volumeOf("vgt", rows[0], "none", nil)
+	volume, err := volumeOf("vgt", rows[0], "none", lvm.Off)
 	require.NoError(t, err)
 	assert.Equal(t, time.Date(2026, 11, 21, 5, 33, 28, 0, time.UTC), volume.Created.UTC())
 	volume.Created = time.Time{}
@@ -96,7 +96,7 @@ func TestParseReportRefuses(t *testing.T) {
 func goodRow() row {
 	return row{
 		"vg_name": "vg-one", "vg_attr": "wz--ns", "vg_size": "100", "vg_free": "50", "vg_extent_size": "10", "vg_lock_type": "dlm", "vg_tags": "",
-		"lv_name": "a", "lv_uuid": "u", "lv_size": "10", "lv_attr": "-wi-a-----", "lv_active": "active", "lv_tags": "", "lv_path": "/dev/vg-one/a", "lv_time": "",
+		"lv_name": "a", "lv_uuid": "u", "lv_size": "10", "lv_attr": "-wi-a-----", "lv_active": "active", "lv_tags": "", "lv_path": "/dev/vg-one/a", "lv_time": "", "origin": "", "origin_size": "",
 	}
 }
 
@@ -115,7 +115,7 @@ func TestBadValuesAreReportErrors(t *testing.T) {
 			r := goodRow()
 			r[field] = value
 			_, errGroup := groupInfo("vg-one", r)
-			_, errVolume := volumeOf("vg-one", r, "dlm", nil)
+			_, errVolume := volumeOf("vg-one", r, "dlm", lvm.Off)
 			var bad *ReportError
 			err := errGroup
 			if err == nil {
@@ -128,7 +128,7 @@ func TestBadValuesAreReportErrors(t *testing.T) {
 	}
 	r := goodRow()
 	r["lv_active"] = "who knows"
-	_, err := volumeOf("vg-one", r, managerCLVMD, nil)
+	_, err := volumeOf("vg-one", r, managerCLVMD, lvm.Off)
 	require.ErrorContains(t, err, "clvmd runs")
 }
 
@@ -159,7 +159,7 @@ func FuzzParseReport(f *testing.F) {
 			if info, err := groupInfo("vgt", r); err == nil {
 				assert.Positive(t, info.ExtentSize)
 			}
-			if volume, err := volumeOf("vgt", r, "none", nil); err == nil {
+			if volume, err := volumeOf("vgt", r, "none", lvm.Off); err == nil {
 				assert.GreaterOrEqual(t, volume.Size, int64(0))
 			}
 		}
@@ -170,7 +170,7 @@ func TestDecodeAttributes(t *testing.T) {
 	for attr, want := range map[string]attributes{
 		"-wi-------": {}, "-wi------": {},
 		"-wi-a-----": {Active: true}, "-wi-ao----": {Active: true, Open: true},
-		"owi-aos---": {Active: true, Open: true}, "swi-I-s---": {Active: true}, "swi-S-s---": {Active: true},
+		"owi-aos---": {Active: true, Open: true}, "swi-I-s---": {Active: true, Invalid: true}, "swi-S-s---": {Active: true, Invalid: true},
 		"-wi-s-----": {Active: true}, "-wi-so----": {Active: true, Open: true},
 		"-wi-d-----": {Active: true}, "-wi-i-----": {Active: true},
 		"swi-m-s---": {Active: true}, "swi-M-s---": {Active: true},

@@ -48,7 +48,7 @@ type testCase struct {
 }
 
 func cases() []testCase {
-	return slices.Concat(reportCases, createCases, changeCases, extendCases, activateCases, tagCases, openCases, contentCases)
+	return slices.Concat(reportCases, createCases, changeCases, extendCases, activateCases, tagCases, openCases, contentCases, snapshotCases)
 }
 
 // volumeName is the volume that most tests work on.

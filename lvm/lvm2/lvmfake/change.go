@@ -14,6 +14,10 @@ func lvcreate(h *Host, out *reply, args arguments) {
 	if !ok || !validName(out, name) || !oneArgument(out, args) {
 		return
 	}
+	if args.has("-s", "--snapshot") {
+		h.snapshot(out, args, name, size)
+		return
+	}
 	g := h.writable(out, args.rest[0])
 	if g == nil {
 		return
@@ -54,9 +58,13 @@ func lvremove(h *Host, out *reply, args arguments) {
 	switch here := v.at(h); {
 	case here.open:
 		out.fail(5, "Logical volume %s/%s in use.", g.Name, v.name)
-	case here.active && !args.has("-y", "--yes", "-f", "--force"):
+	case v.base().at(h).active && !args.has("-y", "--yes", "-f", "--force"):
 		out.fail(5, "Logical volume %s/%s not removed.", g.Name, v.name)
 	case h.lockForChange(out, g, v):
+		for _, s := range g.snapshots(v) {
+			g.remove(s)
+			out.say("Logical volume %q successfully removed.", s.name)
+		}
 		g.remove(v)
 		g.seqno++
 		out.say("Logical volume %q successfully removed.", v.name)
@@ -109,6 +117,8 @@ func lvextend(h *Host, out *reply, args arguments) {
 	}
 	extents := g.inExtents(size)
 	switch {
+	case len(g.snapshots(v)) > 0 && v.at(h).active:
+		out.fail(5, "Snapshot origin volumes can be resized only while inactive: try lvchange -an.")
 	case extents < v.extents:
 		out.fail(5, "New size given (%d extents) not larger than existing size (%d extents)", extents, v.extents)
 	case extents == v.extents:

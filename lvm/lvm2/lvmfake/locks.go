@@ -4,6 +4,10 @@ import "one-clvm/lvm"
 
 // activate does what -a MODE does: ay, aey, asy, an, aly, aln (given without the a).
 func (h *Host) activate(out *reply, g *group, v *volume, mode string) {
+	if v.origin != nil {
+		out.fail(5, "lvmfake: activating a snapshot by itself is not implemented")
+		return
+	}
 	switch mode {
 	case "y", "":
 		mode = "ey"
@@ -15,6 +19,10 @@ func (h *Host) activate(out *reply, g *group, v *volume, mode string) {
 		return
 	case "ln":
 		h.deactivate(out, g, v, false)
+		return
+	}
+	if snapshots := g.snapshots(v); g.LockType != LockNone && mode != "ey" && len(snapshots) > 0 {
+		out.fail(5, "Shared activation not compatible with LV type %s of %s/%s", "snapshot", g.Name, v.name)
 		return
 	}
 	wanted, ok := map[string]lvm.Mode{"ey": lvm.Exclusive, "sy": lvm.Shared, "ly": lvm.Shared}[mode]
@@ -70,6 +78,12 @@ func (h *Host) deactivate(out *reply, g *group, v *volume, everywhere bool) {
 		out.fail(5, "Logical volume %s/%s in use.", g.Name, v.name)
 		return
 	}
+	for _, s := range g.snapshots(v) {
+		if s.at(h).open {
+			out.fail(5, "LV %s/%s has open 1 snapshot(s), not deactivating.", g.Name, v.name)
+			return
+		}
+	}
 	*v.at(h) = presence{}
 	for _, p := range v.on {
 		if everywhere && !p.open {
@@ -81,6 +95,7 @@ func (h *Host) deactivate(out *reply, g *group, v *volume, everywhere bool) {
 // lockForChange takes the transient exclusive lock that removing, renaming and
 // extending need, as the manager of the group gives it.
 func (h *Host) lockForChange(out *reply, g *group, v *volume) bool {
+	v = v.base()
 	switch {
 	case g.LockType == LockNone:
 		return true

@@ -90,8 +90,18 @@ func (h *Host) groupFields(g *group) map[string]string {
 func (h *Host) volumeFields(g *group, v *volume) map[string]string {
 	here := v.at(h)
 	state, open, isOpen, minor := "-", "-", "", "-1"
-	if here.active {
+	if v.base().at(h).active {
 		state, minor = "a", strconv.Itoa(slices.Index(g.volumes, v))
+	}
+	if v.invalid && state == "a" {
+		state = "I"
+	}
+	kind, origin, originSize := "-", "", ""
+	switch {
+	case v.origin != nil:
+		kind, origin, originSize = "s", v.origin.name, strconv.FormatInt(v.content*g.ExtentSize, 10)
+	case len(g.snapshots(v)) > 0:
+		kind, originSize = "o", strconv.FormatInt(v.extents*g.ExtentSize, 10)
 	}
 	if here.open {
 		open, isOpen = "o", "open"
@@ -99,9 +109,9 @@ func (h *Host) volumeFields(g *group, v *volume) map[string]string {
 	fields := h.groupFields(g)
 	for name, value := range map[string]string{
 		"lv_name": v.name, "lv_uuid": v.uuid, "lv_size": strconv.FormatInt(v.extents*g.ExtentSize, 10),
-		"lv_attr": "-wi-" + state + open + "----", "lv_active": h.activeField(g, v), "lv_tags": strings.Join(v.tags, ","),
+		"lv_attr": kind + "wi-" + state + open + "----", "lv_active": h.activeField(g, v.base()), "lv_tags": strings.Join(v.tags, ","),
 		"lv_path": "/dev/" + g.Name + "/" + v.name, "lv_time": createdAt, "lv_layout": "linear", "lv_role": "public",
-		"lv_kernel_major": deviceMajor, "lv_kernel_minor": minor, "lv_device_open": isOpen, "lv_lockargs": g.LockType, "origin": "",
+		"lv_kernel_major": deviceMajor, "lv_kernel_minor": minor, "lv_device_open": isOpen, "lv_lockargs": g.LockType, "origin": origin, "origin_size": originSize,
 	} {
 		fields[name] = value
 	}

@@ -54,6 +54,11 @@ type volume struct {
 	tags    []string
 	on      map[*Host]*presence
 	inside  *group // made by a guest; nil for none
+
+	// Of a snapshot; extents are then the space for what changes.
+	origin  *volume
+	content int64 // in extents
+	invalid bool
 }
 
 // presence is a volume on one host.
@@ -123,6 +128,32 @@ func (v *volume) at(h *Host) *presence {
 		v.on[h] = &presence{}
 	}
 	return v.on[h]
+}
+
+// base is the volume that is activated and locked: of a snapshot its origin.
+func (v *volume) base() *volume {
+	if v.origin != nil {
+		return v.origin
+	}
+	return v
+}
+
+// snapshots are those of a volume.
+func (g *group) snapshots(v *volume) []*volume {
+	var found []*volume
+	for _, other := range g.volumes {
+		if other.origin == v {
+			found = append(found, other)
+		}
+	}
+	return found
+}
+
+// Overflow makes a snapshot invalid, as a full one becomes.
+func (s *Store) Overflow(vg, lv string) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.must(vg, lv).invalid = true
 }
 
 // heldElsewhere is the strongest lock that another host has.
