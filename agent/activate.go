@@ -17,10 +17,17 @@ func (c *session) disks(ctx context.Context, g lvm.Group) ([]lvm.Volume, error) 
 	if err != nil {
 		return nil, err
 	}
+	return c.disksIn(g, volumes)
+}
+
+func (c *session) disksIn(g lvm.Group, volumes []lvm.Volume) ([]lvm.Volume, error) {
 	var out []lvm.Volume
 	for _, v := range volumes {
-		if !c.isDisk(v) || v.Tags.Has(lvm.TagQuarantine) {
+		if !c.isDisk(v) || isSnapshot(v) || v.Tags.Has(lvm.TagQuarantine) {
 			continue
+		}
+		if v.Tags.Get(tagReverting) != "" && c.req.Op != OpRevert {
+			return nil, halfReverted(string(c.req.Op), v)
 		}
 		if v.Tags.Has(lvm.TagBuilding) {
 			return nil, &lvm.Error{Op: string(c.req.Op), Group: g.Name(), Volume: v.Name, Err: errors.New("it was never completed (tag building): deploy the VM again")}
@@ -36,8 +43,15 @@ func (c *session) disks(ctx context.Context, g lvm.Group) ([]lvm.Volume, error) 
 // activate brings the disks into a mode on this node, all or none. A crash leaves
 // some of them in the new mode; the same request again completes it.
 func (c *session) activate(ctx context.Context, g lvm.Group) error {
-	disks, err := c.disks(ctx, g)
+	volumes, err := g.Volumes(ctx)
 	if err != nil {
+		return err
+	}
+	disks, err := c.disksIn(g, volumes)
+	if err != nil {
+		return err
+	}
+	if err := c.refuseShared(g, volumes, disks); err != nil {
 		return err
 	}
 	for _, v := range disks {
@@ -45,6 +59,17 @@ func (c *session) activate(ctx context.Context, g lvm.Group) error {
 			return err
 		}
 		failpoint.Hit("activate.one")
+	}
+	return nil
+}
+
+// refuseShared: a disk with snapshots can be active on one node only. It is refused before
+// any of the VM's disks changes.
+func (c *session) refuseShared(g lvm.Group, volumes, disks []lvm.Volume) error {
+	for _, v := range disks {
+		if found := snapshotsOf(volumes, v); c.req.Activate == lvm.Shared && len(found) > 0 {
+			return &lvm.Error{Op: "activate shared", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w, and a volume with snapshots can only be active on one node: no live migration of VM %d: delete its snapshots, or migrate it powered off", lvm.ErrSnapshots, c.req.VM)}
+		}
 	}
 	return nil
 }
@@ -102,11 +127,13 @@ const tagUnzeroed = "unzeroed"
 // anybody is told of it. The offset from which it is dirty is tagged first, so that
 // after a crash the same request goes on where it has to.
 func (c *session) extend(ctx context.Context, g lvm.Group) (Result, error) {
-	disks, err := c.disks(ctx, g)
+	volumes, v, err := c.oneDisk(ctx, g)
 	if err != nil {
 		return Result{}, err
 	}
-	v := disks[0]
+	if found := snapshotsOf(volumes, v); v.Open && c.req.Size > v.Size && len(found) > 0 { // before anything is tagged
+		return Result{}, &lvm.Error{Op: "extend", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w, and LVM cannot extend it while VM %d runs: delete %s first, or power the VM off", lvm.ErrSnapshots, c.req.VM, found[0].Name)}
+	}
 	if c.req.Size < v.Size && v.Tags.Get(tagUnzeroed) == "" {
 		return Result{}, &lvm.Error{Op: "extend", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: %d bytes are asked for, it has %d", lvm.ErrNotLarger, c.req.Size, v.Size)}
 	}

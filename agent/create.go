@@ -94,7 +94,7 @@ func (c *session) clearTheWay(ctx context.Context, g lvm.Group) error {
 		switch {
 		case v.Name == name && !v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagVM, c.req.VM), lvm.KeyTag(lvm.TagDisk, c.req.Disk)):
 			return &lvm.Error{Op: "create", Group: g.Name(), Volume: name, Err: fmt.Errorf("%w and was not made by this suite (tags: %q): remove or rename it by hand", lvm.ErrExists, v.Tags)}
-		case !c.isDisk(v):
+		case !c.isDisk(v) || v.Origin != "": // snapshots go with their disks
 			continue
 		case v.Tags.Has(lvm.TagParked):
 			return &lvm.Error{Op: "create", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: it is the parked disk of stopped VM %d", lvm.ErrExists, c.req.VM)}
@@ -102,7 +102,7 @@ func (c *session) clearTheWay(ctx context.Context, g lvm.Group) error {
 			return &lvm.Error{Op: "create", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: VM %d runs on it, or something else has it open on this node", lvm.ErrInUse, c.req.VM)}
 		}
 		c.log("warn", "volume %s is left over from an earlier attempt (tags: %q): removing it", v.Name, v.Tags)
-		if err := c.discard(ctx, g, v); err != nil {
+		if err := c.discardDisk(ctx, g, volumes, v); err != nil {
 			return err
 		}
 	}

@@ -27,6 +27,7 @@ type fileGroup struct {
 	after   func(op, name string)    // told after each change
 	modes   map[string]lvm.Mode      // last mode asked for
 	data    func(name string) []byte // first bytes of a new volume
+	space   map[string]int64         // of snapshots, as asked for
 	tags    lvm.Tags                 // the group's own
 }
 
@@ -35,7 +36,7 @@ const extent = 4 << 20
 func newFileGroup(t *testing.T) *fileGroup {
 	return &fileGroup{
 		dir: t.TempDir(), free: 4 << 30, volumes: map[string]*lvm.Volume{}, open: map[string]bool{},
-		fail: map[string]error{}, after: func(string, string) {}, modes: map[string]lvm.Mode{},
+		fail: map[string]error{}, after: func(string, string) {}, modes: map[string]lvm.Mode{}, space: map[string]int64{},
 		data: func(string) []byte { return []byte(strings.Repeat("another tenant's secret ", 4096)) },
 	}
 }
@@ -122,10 +123,39 @@ func (g *fileGroup) Create(_ context.Context, req lvm.CreateRequest) (lvm.Volume
 	return *v, err
 }
 
+// Snapshot copies the file; one that a VM holds may change meanwhile, which no test does.
+func (g *fileGroup) Snapshot(ctx context.Context, req lvm.SnapshotRequest) (lvm.Volume, error) {
+	_, err := g.change("snapshot", req.Origin, func(origin *lvm.Volume) error {
+		if g.volumes[req.Name] != nil {
+			return lvm.ErrExists
+		}
+		if origin.Mode != lvm.Exclusive {
+			return lvm.ErrNotExclusive
+		}
+		content, err := os.ReadFile(origin.Path)
+		if err != nil {
+			return err
+		}
+		v := *origin
+		v.Name, v.Path, v.Origin, v.Tags = req.Name, filepath.Join(g.dir, req.Name), req.Origin, req.Tags.With()
+		g.volumes[req.Name], g.space[req.Name] = &v, req.Space
+		return os.WriteFile(v.Path, content, 0o600)
+	})
+	if err != nil {
+		return lvm.Volume{}, err
+	}
+	return g.Volume(ctx, req.Name)
+}
+
 func (g *fileGroup) Remove(_ context.Context, name string) error {
 	_, err := g.change("remove", name, func(v *lvm.Volume) error {
 		if g.open[name] {
 			return lvm.ErrInUse
+		}
+		for _, s := range g.volumes {
+			if s.Origin == name {
+				return lvm.ErrSnapshots
+			}
 		}
 		delete(g.volumes, name)
 		return os.Remove(v.Path)
@@ -139,6 +169,11 @@ func (g *fileGroup) Rename(_ context.Context, name, to string) error {
 		g.volumes[to] = v
 		old := v.Path
 		v.Name, v.Path = to, filepath.Join(g.dir, to)
+		for _, s := range g.volumes {
+			if s.Origin == name {
+				s.Origin = to
+			}
+		}
 		return os.Rename(old, v.Path)
 	})
 	return err
@@ -156,10 +191,18 @@ func (g *fileGroup) Extend(_ context.Context, name string, size int64) (lvm.Volu
 
 func (g *fileGroup) Activate(_ context.Context, name string, mode lvm.Mode) (lvm.Volume, error) {
 	return g.change("activate "+mode.String(), name, func(v *lvm.Volume) error {
+		if v.Origin != "" {
+			return lvm.ErrSnapshots
+		}
 		if mode == lvm.Off && g.open[name] {
 			return lvm.ErrInUse
 		}
 		v.Mode = mode
+		for _, s := range g.volumes {
+			if s.Origin == name {
+				s.Mode = mode
+			}
+		}
 		return nil
 	})
 }

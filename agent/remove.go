@@ -23,11 +23,11 @@ func (c *session) remove(ctx context.Context, g lvm.Group) error {
 		if err := c.refuseForeign(g, v); err != nil {
 			return err
 		}
-		if !c.isDisk(v) {
+		if !c.isDisk(v) || v.Origin != "" { // snapshots go with their disks
 			continue
 		}
 		done := c.begin("remove volume " + v.Name)
-		err := c.discard(ctx, g, v)
+		err := c.discardDisk(ctx, g, volumes, v)
 		done(err)
 		if err != nil {
 			return err
@@ -47,7 +47,7 @@ func (c *session) isDisk(v lvm.Volume) bool {
 // tags: nobody knows whose it is, so it is neither removed nor passed over in silence.
 func (c *session) refuseForeign(g lvm.Group, v lvm.Volume) error {
 	name, err := lvm.ParseName(c.Config.Prefix, v.Name)
-	if err != nil || name.Kind != lvm.KindDisk || name.VM != c.req.VM || c.isDisk(v) {
+	if err != nil || name.Kind != lvm.KindDisk || name.VM != c.req.VM || c.isDisk(v) || v.Origin != "" {
 		return nil //nolint:nilerr // a name outside our grammar is simply not ours
 	}
 	if c.req.Disk != AllDisks && name.Disk != c.req.Disk {

@@ -20,10 +20,12 @@ type Op string
 const (
 	OpCreate   Op = "create"   // make a VM's disk, with a content
 	OpSave     Op = "save"     // send a disk's content back
-	OpRemove   Op = "remove"   // remove a disk, or all disks and the home of a VM
+	OpRemove   Op = "remove"   // remove a disk, one of its snapshots, or all disks and the home of a VM
 	OpActivate Op = "activate" // bring disks into a mode, link them in the home
 	OpPark     Op = "park"     // deactivate the disks of a VM that goes to rest
 	OpExtend   Op = "extend"   // grow a disk
+	OpSnapshot Op = "snapshot" // take a snapshot of a disk
+	OpRevert   Op = "revert"   // bring a disk back to a snapshot
 	OpFile     Op = "file"     // put a file into a VM's home
 	OpMonitor  Op = "monitor"  // the volume group in numbers
 	OpVolumes  Op = "volumes"  // the volume group's volumes
@@ -55,6 +57,12 @@ type Request struct {
 	DS        int    `json:"ds"`   // system datastore
 	Home      string `json:"home,omitempty"`
 	Patience  int    `json:"patience"` // seconds to wait for another operation on the VM
+
+	// Snapshot is the number of a snapshot of the disk: of OpSnapshot and OpRevert, and of
+	// OpSave and OpRemove where the disk itself is not meant.
+	Snapshot *int `json:"snapshot,omitempty"`
+	Parent   *int `json:"parent,omitempty"` // of OpSnapshot: the snapshot that the disk came from
+	Space    int  `json:"space,omitempty"`  // of OpSnapshot: percent of the disk, for what changes
 
 	Size     int64        `json:"size,omitempty"` // bytes
 	Content  Content      `json:"content,omitempty"`
@@ -145,7 +153,7 @@ const StallTimeout = 2 * time.Minute
 // validate checks every field against the node's configuration; the error names the
 // bad value. What passes is safe to use in an argument vector and below a home base.
 func (q *Request) validate(c *Config) error {
-	checks := []func(*Config) error{q.validateIDs, q.validateGroup, q.validateHome, q.validateContent, q.validateSave}
+	checks := []func(*Config) error{q.validateIDs, q.validateSnapshot, q.validateGroup, q.validateHome, q.validateContent, q.validateSave}
 	for _, check := range checks {
 		if err := check(c); err != nil {
 			return fmt.Errorf("request %s: %w", q.Op, err)
@@ -155,7 +163,7 @@ func (q *Request) validate(c *Config) error {
 }
 
 func (q *Request) validateIDs(*Config) error {
-	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpFile, OpMonitor, OpVolumes}
+	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpFile, OpMonitor, OpVolumes}
 	switch {
 	case !slices.Contains(known, q.Op):
 		return fmt.Errorf("operation %q is not known to this agent", q.Op)
@@ -167,12 +175,32 @@ func (q *Request) validateIDs(*Config) error {
 		return fmt.Errorf("datastore id %d", q.DS)
 	case q.Disk < AllDisks || q.Disk > maxID:
 		return fmt.Errorf("disk id %d", q.Disk)
-	case q.Disk == AllDisks && slices.Contains([]Op{OpCreate, OpSave, OpExtend}, q.Op):
+	case q.Disk == AllDisks && slices.Contains([]Op{OpCreate, OpSave, OpExtend, OpSnapshot, OpRevert}, q.Op):
 		return fmt.Errorf("needs one disk")
 	case q.Patience < 0 || q.Patience > maxPatience:
 		return fmt.Errorf("patience of %d seconds", q.Patience)
 	case q.Activate < lvm.Off || q.Activate > lvm.Shared:
 		return fmt.Errorf("activation mode %d", q.Activate)
+	}
+	return nil
+}
+
+// validateSnapshot: a number exactly where one is needed.
+func (q *Request) validateSnapshot(*Config) error {
+	needed := slices.Contains([]Op{OpSnapshot, OpRevert}, q.Op)
+	allowed := needed || slices.Contains([]Op{OpSave, OpRemove}, q.Op) && q.Disk != AllDisks && !q.Remove
+	for _, number := range []*int{q.Snapshot, q.Parent} {
+		if number != nil && (*number < 0 || *number > maxID) {
+			return fmt.Errorf("snapshot id %d", *number)
+		}
+	}
+	switch {
+	case q.Snapshot == nil && needed:
+		return fmt.Errorf("needs a snapshot id")
+	case q.Snapshot != nil && !allowed:
+		return fmt.Errorf("takes no snapshot id")
+	case q.Op == OpSnapshot && (q.Space < 1 || q.Space > wholeSpace):
+		return fmt.Errorf("space of %d percent for a snapshot", q.Space)
 	}
 	return nil
 }

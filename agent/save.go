@@ -13,11 +13,14 @@ import (
 
 // save sends a disk's content back. The volume is left as it was found: active or not.
 func (c *session) save(ctx context.Context, g lvm.Group) (res Result, err error) {
-	disks, err := c.disks(ctx, g)
+	volumes, v, err := c.oneDisk(ctx, g)
 	if err != nil {
 		return Result{}, err
 	}
-	v, removing := disks[0], false
+	if c.req.Snapshot != nil {
+		return c.saveSnapshot(ctx, g, volumes, v)
+	}
+	removing := false
 	if v.Mode == lvm.Off {
 		if v, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
 			return Result{}, err
@@ -41,11 +44,31 @@ func (c *session) save(ctx context.Context, g lvm.Group) (res Result, err error)
 		return Result{}, err
 	}
 	removing = true
-	return res, c.removeSaved(ctx, g, v)
+	return res, c.removeSaved(ctx, g, volumes, v)
 }
 
-func (c *session) removeSaved(ctx context.Context, g lvm.Group, v lvm.Volume) error {
-	if err := c.discard(ctx, g, v); err != nil {
+// saveSnapshot sends a snapshot's content; the disk may be in use.
+func (c *session) saveSnapshot(ctx context.Context, g lvm.Group, volumes []lvm.Volume, disk lvm.Volume) (res Result, err error) {
+	snapshot, err := c.findSnapshot(g, volumes, disk)
+	if err != nil {
+		return Result{}, err
+	}
+	err = c.whileActive(ctx, g, disk, func(lvm.Volume) error {
+		v, err := g.Volume(ctx, snapshot.Name) // whether it is valid is known only now
+		if err == nil {
+			err = readable(v)
+		}
+		if err != nil {
+			return err
+		}
+		res = Result{Volume: v.Name, Size: v.Size}
+		return c.send(ctx, v, &res)
+	})
+	return res, err
+}
+
+func (c *session) removeSaved(ctx context.Context, g lvm.Group, volumes []lvm.Volume, v lvm.Volume) error {
+	if err := c.discardDisk(ctx, g, volumes, v); err != nil {
 		return err
 	}
 	return c.removeLinks()
@@ -64,7 +87,7 @@ func (c *session) awaitReceiver(ctx context.Context) error {
 
 func (c *session) send(ctx context.Context, v lvm.Volume, res *Result) error {
 	fstype := v.Tags.Get(lvm.TagFSType)
-	mode, why := saveMode(c.req.Mode, fstype, c.Config.ReadGuestFS, v.Open)
+	mode, why := saveMode(c.req.Mode, fstype, c.Config.ReadGuestFS, v.Open || v.Tags.Has(tagLive))
 	if why != "" {
 		c.log("warn", "saving %s as %s, not %s: %s", v.Name, mode, c.req.Mode, why)
 	}
@@ -97,7 +120,7 @@ func saveMode(want tarmode.Mode, fstype string, readGuestFS, open bool) (mode ta
 	case !makers[fstype].posix:
 		return asDisk, "it holds no file system that this suite made"
 	case open:
-		return asDisk, "it is in use"
+		return asDisk, "it is, or was, in use"
 	case !readGuestFS:
 		return asDisk, "reading a guest's file system is not allowed on this node (READ_GUEST_FS in agent.conf)"
 	}

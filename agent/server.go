@@ -239,7 +239,7 @@ func (c *session) perform(ctx context.Context) (Result, error) {
 		volumes, err := g.Volumes(ctx)
 		return Result{Volumes: volumes}, err
 	}
-	interrupt := c.req.Op == OpRemove
+	interrupt := c.req.Op == OpRemove && c.req.Snapshot == nil
 	lock, err := lockVM(ctx, c.Config.LockDir, c.req.Home, time.Duration(c.req.Patience)*time.Second, interrupt)
 	if err != nil {
 		return Result{}, err
@@ -255,6 +255,9 @@ func (c *session) change(ctx context.Context, g lvm.Group) (Result, error) {
 	case OpSave:
 		return c.save(ctx, g)
 	case OpRemove:
+		if c.req.Snapshot != nil {
+			return Result{}, c.removeRequested(ctx, g)
+		}
 		return Result{}, c.remove(ctx, g)
 	case OpActivate:
 		return Result{}, c.activate(ctx, g)
@@ -262,6 +265,10 @@ func (c *session) change(ctx context.Context, g lvm.Group) (Result, error) {
 		return Result{}, c.park(ctx, g)
 	case OpExtend:
 		return c.extend(ctx, g)
+	case OpSnapshot:
+		return c.takeSnapshot(ctx, g)
+	case OpRevert:
+		return Result{}, c.revert(ctx, g)
 	case OpFile:
 		return Result{}, c.putFile(ctx)
 	}

@@ -42,6 +42,8 @@ var Driver = Registry{
 		Doc: "Unit in which disks are read and written, from 4k to 64M."},
 	{Name: "DEFAULT_FSTYPE", Kind: KindFSType, Default: "ext4", Datastore: true,
 		Doc: "File system of a disk when neither the disk nor the image names one. The original's default was ext3."},
+	{Name: "SNAPSHOT_SPACE", Kind: KindInt, Default: "100", Min: 1, Max: 100, Datastore: true,
+		Doc: "Space of a disk's snapshot for the blocks that change, in percent of the disk. With 100 it never runs out. With less it costs less, and when more changes than it has space for, the snapshot is lost; the disk is not."},
 	{Name: "AGENT", Kind: KindPath, Default: "/usr/libexec/one-clvm/tm-clvm",
 		Doc: "The suite's program on the nodes; the nodes' sudo rule names the same path."},
 	{Name: "SSH", Kind: KindProgram, Default: "ssh",

@@ -72,6 +72,8 @@ func (d *Driver) planner(verb string) func(context.Context, opennebula.Call) ([]
 		return d.planMigrate
 	case "resize":
 		return d.planResize
+	case "snap_create", "snap_create_live", "snap_delete", "snap_revert":
+		return d.planSnapshot
 	case "monitor":
 		return d.planMonitor
 	}

@@ -15,9 +15,6 @@ import (
 // planSave: CPDS saves a disk as a new image, MVDS writes a persistent disk back to
 // its image and removes the volume. The image file appears whole or not at all.
 func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]Step, error) {
-	if call.Snapshot >= 0 {
-		return nil, fmt.Errorf("saving snapshot %d: %w", call.Snapshot, ErrNotYet)
-	}
 	if !strings.HasPrefix(call.Dest.Path, "/") {
 		return nil, fmt.Errorf("image %q is not a file on the front-end: images on the SAN are %w", call.DestRaw, ErrNotYet)
 	}
@@ -43,11 +40,15 @@ func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]Step, er
 	}
 	q := d.request(agent.OpSave, call, cfg)
 	q.Remove = call.Verb == "mvds"
+	of := ""
+	if call.Snapshot >= 0 {
+		q.Snapshot, of = &call.Snapshot, fmt.Sprintf("snapshot %d of ", call.Snapshot)
+	}
 	if q.Mode, q.Level, err = d.saveMode(ctx, call, image); err != nil {
 		return nil, err
 	}
 	target := &savedImage{driver: d, record: image, path: call.Dest.Path}
-	what := fmt.Sprintf("save disk %d of VM %d as %s to %s", q.Disk, q.VM, q.Mode, call.Dest.Path)
+	what := fmt.Sprintf("save %sdisk %d of VM %d as %s to %s", of, q.Disk, q.VM, q.Mode, call.Dest.Path)
 	return []Step{{What: what, Host: host, Request: q, Transfer: target.transfer}}, nil
 }
 

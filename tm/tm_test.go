@@ -226,9 +226,7 @@ func TestCloneRefuses(t *testing.T) {
 // TestUnsupportedVerbExitsNonZero: what a verb can't do yet fails and says so.
 func TestUnsupportedVerbExitsNonZero(t *testing.T) {
 	for _, line := range []string{
-		"snap_create node1:" + home + "/disk.0 0 0 100", "snap_create_live node1:" + home + "/disk.0 0 0 100",
-		"snap_delete node1:" + home + "/disk.0 0 0 100", "snap_revert node1:" + home + "/disk.0 0 0 100",
-		"cpds node1:" + home + "/disk.0 IMAGE 1 0 100", "cpds node1:" + home + "/disk.0 lv-oneimg-4 -1 0 100",
+		"cpds node1:" + home + "/disk.0 lv-oneimg-4 -1 0 100",
 		"prebackup node1:" + home + " 0:1 one-0 0 101", "restore node1:" + home + " 0 5 0 -1",
 		"mv node1:" + home + "/disk.0 node1:/var/lib/one/datastores/102/0/disk.0 0 100",
 		"context /x/context.sh http://files/a node1:" + home + "/disk.4 0 101",

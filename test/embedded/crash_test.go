@@ -73,6 +73,15 @@ func scenes(image fakeoned.Image) map[string]scene {
 				assert.Empty(s, v.Tags.Get("unzeroed"))
 				s.zeros(0, 64<<20)
 			}},
+		"snapshot": {func(s *site) { cloned(s); s.ok("mv", park...) }, "snap_create", ofSnapshot("frontend", 0, 0),
+			func(s *site) { s.volume(0); s.snapshot(0, 0) }},
+		"unsnapshot": {func(s *site) { cloned(s); s.ok("snap_create", ofSnapshot("node1", 0, 0)...) }, "snap_delete", ofSnapshot("node1", 0, 0),
+			func(s *site) { s.complete(0, lvm.Exclusive); assert.Equal(s, []string{volume(0)}, s.names()) }},
+		"revert": {func(s *site) { cloned(s); s.ok("snap_create", ofSnapshot("node1", 0, 0)...); s.scribble(0, 1) }, "snap_revert", ofSnapshot("node1", 0, 0),
+			func(s *site) {
+				assert.Empty(s, s.complete(0, lvm.Exclusive).Tags.Get("reverting"))
+				s.root("cmp", device(0), s.snapshot(0, 0).Path)
+			}},
 		"file": {func(*site) {}, "context", append([]string{context, at("node1", 4)}, ofSystem...),
 			func(s *site) { s.root("isoinfo", "-d", "-i", device(4)) }},
 	}

@@ -122,17 +122,13 @@ func TestVerbsThatAreNotThereYet(t *testing.T) {
 	for _, verb := range opennebula.Verbs {
 		assert.FileExists(t, testbed.Verb(verb))
 	}
-	snapshot := append([]string{at("node1", 0), "1"}, ofSystem...)
 	backup := append([]string{"node1:" + home, "0", "one-42", "-"}, ofSystem...)
 	for verb, argv := range map[string][]string{
-		"snap_create": snapshot, "snap_create_live": snapshot, "snap_delete": snapshot, "snap_revert": snapshot,
 		"prebackup": backup, "prebackup_live": backup, "postbackup": backup, "postbackup_live": backup,
 		"restore": {"node1:" + home, "42", "7", "-1", "0"},
 	} {
 		s.fails([]string{verb, "not supported by this release"}, verb, argv...)
 	}
-	saved := s.image(20, nil)
-	s.fails([]string{"snapshot 1", "not supported"}, "cpds", append([]string{at("node1", 0), saved.Source, "1"}, ofImage...)...)
 	s.fails([]string{"https://", "not supported"}, "context", append([]string{"https://example.org/x", at("node1", 4)}, ofSystem...)...)
 	assert.False(t, exists(device(4)))
 }
