@@ -23,6 +23,9 @@ func (g *Group) Activate(ctx context.Context, name string, mode lvm.Mode) (lvm.V
 		if err := before.checkActivation(volume, mode); err != nil {
 			return lvm.Volume{}, err
 		}
+		if err := g.weaken(ctx, before, volume, mode); err != nil {
+			return lvm.Volume{}, err
+		}
 		if err := g.setMode(ctx, before.info.LockManager, name, mode); err != nil {
 			return lvm.Volume{}, err
 		}
@@ -33,6 +36,19 @@ func (g *Group) Activate(ctx context.Context, name string, mode lvm.Mode) (lvm.V
 			return ""
 		})
 	}, func() error { return validateMode(mode) })
+}
+
+// weaken prepares a volume for a weaker lock where the lock manager does not give one to
+// who has the stronger: clvmd says yes and keeps the exclusive lock. There the volume is
+// let go first. A crash in between leaves it off; the same call again completes it.
+func (g *Group) weaken(ctx context.Context, before state, volume lvm.Volume, mode lvm.Mode) error {
+	if before.info.LockManager != managerCLVMD || volume.Mode != lvm.Exclusive || mode != lvm.Shared {
+		return nil
+	}
+	if volume.Open {
+		return fmt.Errorf("%w: clvmd does not weaken the lock of a volume in use; stop the VM, or migrate it cold", ErrNotShareable)
+	}
+	return g.setMode(ctx, managerCLVMD, volume.Name, lvm.Off)
 }
 
 func validateMode(mode lvm.Mode) error {

@@ -171,10 +171,15 @@ func (g *Group) verified(ctx context.Context, name string, wrong func(lvm.Volume
 	if err != nil {
 		return lvm.Volume{}, fmt.Errorf("%w: the report does not list %s", ErrNoEffect, name)
 	}
-	if why := wrong(volume); why != "" {
-		return lvm.Volume{}, fmt.Errorf("%w: %s", ErrNoEffect, why)
+	why := wrong(volume)
+	if why == "" {
+		return volume, nil
 	}
-	return volume, nil
+	err = fmt.Errorf("%w: %s", ErrNoEffect, why)
+	if mode, ok := after.elsewhere[name]; ok {
+		return lvm.Volume{}, fmt.Errorf("%w (active %s there): %w", lvm.ErrLocked, mode, err)
+	}
+	return lvm.Volume{}, err
 }
 
 // readAgain reads the report after a change; without it nobody knows what happened.

@@ -147,33 +147,6 @@ func TestLocalGroupHasOneActiveMode(t *testing.T) {
 	assert.NotContains(t, strings.Join(c.hostA.Calls(), "\n"), "lvmlockctl")
 }
 
-func TestCLVMD(t *testing.T) {
-	c := newCluster(lvmfake.LockCLVMD)
-	assert.Equal(t, lvm.Exclusive, c.create(t).Mode)
-	ctx := t.Context()
-	v, err := c.b.Volume(ctx, disk)
-	require.NoError(t, err)
-	assert.Equal(t, lvm.Off, v.Mode, "active on the other node only")
-	_, err = c.b.Activate(ctx, disk, lvm.Exclusive)
-	require.ErrorIs(t, err, lvm.ErrLocked)
-	_, err = c.a.Activate(ctx, disk, lvm.Shared)
-	require.ErrorIs(t, err, lvm2.ErrNoEffect, "clvmd does not weaken a lock by itself")
-	for _, mode := range []lvm.Mode{lvm.Off, lvm.Shared} {
-		v, err = c.a.Activate(ctx, disk, mode)
-		require.NoError(t, err)
-		assert.Equal(t, mode, v.Mode)
-	}
-	v, err = c.b.Activate(ctx, disk, lvm.Shared)
-	require.NoError(t, err)
-	assert.Equal(t, lvm.Shared, v.Mode)
-	_, err = c.a.Activate(ctx, disk, lvm.Off)
-	require.NoError(t, err)
-	v, err = c.b.Volume(ctx, disk)
-	require.NoError(t, err)
-	assert.Equal(t, lvm.Shared, v.Mode, "off means this node, not all")
-	require.ErrorIs(t, c.a.Remove(ctx, disk), lvm.ErrLocked)
-}
-
 func TestSuccessWithoutEffectIsAnError(t *testing.T) {
 	ctx := t.Context()
 	for program, call := range map[string]func(*cluster) error{

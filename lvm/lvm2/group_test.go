@@ -2,6 +2,7 @@ package lvm2_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -63,10 +64,13 @@ func request() lvm.CreateRequest {
 }
 
 func TestConformance(t *testing.T) {
-	for _, lockType := range []string{lvmfake.LockDLM, lvmfake.LockSanlock} {
+	for _, lockType := range []string{lvmfake.LockDLM, lvmfake.LockSanlock, lvmfake.LockCLVMD} {
 		t.Run(lockType, func(t *testing.T) {
 			lvmtest.Run(t, func(*testing.T) lvmtest.Fixture {
 				c := newCluster(lockType)
+				if lockType == lvmfake.LockCLVMD {
+					c = newCLVMD()
+				}
 				return lvmtest.Fixture{
 					Group: c.a,
 					Hold:  func(_ *testing.T, v lvm.Volume) func() { return c.hostA.Open(v.Group, v.Name) },
@@ -175,6 +179,12 @@ func TestEmptyReportOfAnInvisibleGroup(t *testing.T) {
 	require.NotErrorIs(t, err, lvm.ErrNotFound)
 	_, err = c.a.Volume(t.Context(), disk)
 	require.ErrorIs(t, err, lvm.ErrNotFound, "an empty group that is visible")
+}
+
+// runLine is a command line without quoting.
+func runLine(line string) run.Cmd {
+	words := strings.Fields(line)
+	return run.Cmd{Path: words[0], Args: words[1:]}
 }
 
 type script func(run.Cmd) (run.Result, error)

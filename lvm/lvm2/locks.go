@@ -152,3 +152,15 @@ func clvmdMode(lvActive string) (lvm.Mode, error) {
 	}
 	return lvm.Off, &ReportError{Field: "lv_active", Value: lvActive, Cause: "unknown whether active; check that clvmd runs on this node"}
 }
+
+// clvmdElsewhere is how other nodes alone have a volume active; Off when this one has it,
+// too, or none.
+func clvmdElsewhere(lvActive string) lvm.Mode {
+	switch lvActive {
+	case "remote exclusive":
+		return lvm.Exclusive
+	case "remotely":
+		return lvm.Shared
+	}
+	return lvm.Off
+}

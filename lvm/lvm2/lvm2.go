@@ -121,6 +121,9 @@ func (g *Group) failed(op, name string, err error) error {
 type state struct {
 	info    lvm.GroupInfo
 	volumes []lvm.Volume
+	// elsewhere are the volumes that only other nodes have active, and how. Only clvmd's
+	// report tells.
+	elsewhere map[string]lvm.Mode
 }
 
 func (s state) find(name string) (lvm.Volume, error) {
@@ -149,7 +152,7 @@ func (g *Group) read(ctx context.Context) (state, error) {
 		info, err := g.readInfo(ctx)
 		return state{info: info}, err
 	}
-	now := state{}
+	now := state{elsewhere: map[string]lvm.Mode{}}
 	if now.info, err = groupInfo(g.name, rows[0]); err != nil {
 		return state{}, err
 	}
@@ -164,6 +167,9 @@ func (g *Group) read(ctx context.Context) (state, error) {
 			return state{}, err
 		}
 		now.volumes = append(now.volumes, volume)
+		if mode := clvmdElsewhere(row["lv_active"]); mode != lvm.Off {
+			now.elsewhere[volume.Name] = mode
+		}
 	}
 	slices.SortFunc(now.volumes, func(a, b lvm.Volume) int { return strings.Compare(a.Name, b.Name) })
 	return now, nil

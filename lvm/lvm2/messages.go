@@ -40,8 +40,10 @@ var messages = []message{
 	{regexp.MustCompile(`LV locked by other host|busy on another node|must be inactive on all hosts`), lvm.ErrLocked, ""},
 	{regexp.MustCompile(`LV is already locked with incompatible mode`), lvm.ErrLocked,
 		"this node holds it shared, as during a migration: end that with POSTMIGRATE or FAILMIGRATE"},
-	{regexp.MustCompile(`Shared activation not compatible with LV type`), ErrNotShareable,
+	{regexp.MustCompile(`Shared activation not compatible with LV type:? snapshot`), lvm.ErrSnapshots,
 		"remove its snapshots, or migrate the VM cold"},
+	{regexp.MustCompile(`Shared activation not compatible with LV type`), ErrNotShareable,
+		"migrate the VM cold"},
 
 	// lvmlockd and its lockspaces.
 	{regexp.MustCompile(`lock failed: storage (failed|errors) for sanlock leases`), ErrNoLockManager, checkLeases},

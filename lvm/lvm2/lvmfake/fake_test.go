@@ -278,11 +278,20 @@ func TestCLVMDActivatesEverywhere(t *testing.T) {
 	wantActive("", "")
 	session(t, b, "lvchange -aey vg/a")
 	wantActive("remote exclusive", "local exclusive")
-	for _, line := range []string{"lvchange -aey vg/a", "lvremove -y vg/a"} {
+	session(t, a, "lvchange -aey vg/a") // it is active exclusively, on some node
+	wantActive("remote exclusive", "local exclusive")
+	session(t, b, "lvchange -asy vg/a") // no lock is weakened
+	wantActive("remote exclusive", "local exclusive")
+	for _, line := range []string{"lvchange -aly vg/a", "lvremove -y vg/a"} {
 		result, err := a.sh(line)
 		require.Error(t, err)
 		assert.Equal(t, "  Error locking on node a: Volume is busy on another node\n", string(result.Stderr))
 	}
+	release := b.Open("vg", "a")
+	result, err := a.sh("lvchange -an vg/a")
+	require.Error(t, err)
+	assert.Equal(t, "  Error locking on node b: LV vg/a in use: not deactivating\n", string(result.Stderr))
+	release()
 	session(t, b, "lvchange -aln vg/a", "lvchange -aly vg/a")
 	wantActive("remotely", "locally")
 }

@@ -15,7 +15,8 @@ import (
 // Locking is the state of lvmlockd on a host.
 type Locking int
 
-// The states of lvmlockd. They concern shared groups only.
+// The states of lvmlockd. They concern shared groups only; for a clustered group all
+// but the first mean that clvmd is not running.
 const (
 	LockdStarted       Locking = iota // running, lockspaces of all shared groups started
 	LockdNotStarted                   // running, no lockspace started
@@ -31,6 +32,7 @@ type Host struct {
 	locking Locking
 	noise   string
 	scanLVs bool
+	frozen  bool
 	filter  string
 
 	looksInside bool // of the call that runs
@@ -68,9 +70,27 @@ func (h *Host) Open(vg, lv string) (release func()) {
 	return func() { set(false) }
 }
 
+// Freeze stops the node without fencing it: nobody answers there. Under clvmd every LVM
+// command on every node then waits, until Thaw or Crash. A command that waits ends
+// with its context; one that writes is left running then.
+func (h *Host) Freeze() { h.locked(func() { h.frozen = true }) }
+
+// Thaw ends Freeze.
+func (h *Host) Thaw() { h.locked(func() { h.frozen = false }) }
+
+// hung says whether a command of this host waits for a frozen node.
+func (h *Host) hung() bool {
+	h.store.mutex.Lock()
+	defer h.store.mutex.Unlock()
+	frozen := slices.ContainsFunc(h.store.hosts, func(other *Host) bool { return other.frozen })
+	clustered := slices.ContainsFunc(h.store.groups, func(g *group) bool { return g.LockType == LockCLVMD })
+	return h.frozen || frozen && clustered
+}
+
 // Crash takes the node down and fences it: devices and locks are gone.
 func (h *Host) Crash() {
 	h.locked(func() {
+		h.frozen = false
 		for _, g := range h.store.groups {
 			for _, v := range g.volumes {
 				delete(v.on, h)
@@ -125,6 +145,9 @@ func (h *Host) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 	h.calls = append(h.calls, c)
 	fault := h.takeFault(filepath.Base(c.Path))
 	h.mutex.Unlock()
+	if fault == nil && filepath.Base(c.Path) != "lvm" && h.hung() {
+		fault = &Fault{Hang: true}
+	}
 	if fault == nil {
 		return finish(c, h.perform(c))
 	}

@@ -50,10 +50,19 @@ func (h *Host) activateByLVMLockd(out *reply, g *group, v *volume, wanted lvm.Mo
 	*v.at(h) = presence{active: true, open: v.at(h).open, lock: wanted}
 }
 
-// activateByCLVMD never turns an exclusive lock into a shared one by itself. Shared
-// means on all nodes, unless asked for this one only.
+// activateByCLVMD goes through the clvmd of every node. Its traps, as in 2.02.187:
+//
+//   - Asked for exclusive activation while another node has it exclusively, it is
+//     content: the volume is active exclusively, on some node.
+//   - A lock that is held is strengthened, but never weakened: asking for shared
+//     activation of what this node has exclusively succeeds and changes nothing.
+//   - Shared means on all nodes, unless asked for this one only.
 func (h *Host) activateByCLVMD(out *reply, v *volume, wanted lvm.Mode, everywhere bool) {
-	if conflict(wanted, v.heldElsewhere(h)) {
+	elsewhere := v.heldElsewhere(h)
+	if wanted == lvm.Exclusive && elsewhere == lvm.Exclusive {
+		return
+	}
+	if conflict(wanted, elsewhere) {
 		out.fail(5, "Error locking on node %s: Volume is busy on another node", h.name)
 		return
 	}
@@ -62,7 +71,7 @@ func (h *Host) activateByCLVMD(out *reply, v *volume, wanted lvm.Mode, everywher
 	if here.lock == lvm.Off || wanted == lvm.Exclusive {
 		here.lock = wanted
 	}
-	if everywhere {
+	if everywhere && here.lock == lvm.Shared {
 		for _, host := range h.store.hosts {
 			v.at(host).active, v.at(host).lock = true, lvm.Shared
 		}
@@ -73,21 +82,27 @@ func conflict(wanted, elsewhere lvm.Mode) bool {
 	return elsewhere == lvm.Exclusive || wanted == lvm.Exclusive && elsewhere != lvm.Off
 }
 
+// deactivate on this host or, as clvmd does it unless asked for this host only, on all:
+// where the device is in use it stays, with an error.
 func (h *Host) deactivate(out *reply, g *group, v *volume, everywhere bool) {
-	if v.at(h).open {
-		out.fail(5, "Logical volume %s/%s in use.", g.Name, v.name)
-		return
-	}
 	for _, s := range g.snapshots(v) {
 		if s.at(h).open {
 			out.fail(5, "LV %s/%s has open 1 snapshot(s), not deactivating.", g.Name, v.name)
 			return
 		}
 	}
-	*v.at(h) = presence{}
-	for _, p := range v.on {
-		if everywhere && !p.open {
-			*p = presence{}
+	for _, host := range h.store.hosts {
+		if host != h && !everywhere {
+			continue
+		}
+		if !v.at(host).open {
+			*v.at(host) = presence{}
+			continue
+		}
+		if host == h {
+			out.fail(5, "Logical volume %s/%s in use.", g.Name, v.name)
+		} else {
+			out.fail(5, "Error locking on node %s: LV %s/%s in use: not deactivating", host.name, g.Name, v.name)
 		}
 	}
 }

@@ -56,6 +56,13 @@ func (h *Host) readable(out *reply, name string) *group {
 		out.fail(5, "Volume group %q not found", name)
 		out.complain("Cannot process volume group %s", name)
 		return nil
+	case g.LockType == LockCLVMD && h.locking != LockdStarted:
+		out.fail(5, "connect() failed on local socket: No such file or directory")
+		out.complain("Internal cluster locking initialisation failed.")
+		out.complain("WARNING: Falling back to local file-based locking.")
+		out.complain("Volume Groups with the clustered attribute will be inaccessible.")
+		out.complain("Skipping clustered volume group %s", name)
+		return nil
 	case !g.shared():
 		return g
 	case h.locking == LockdNotConfigured:
