@@ -85,15 +85,10 @@ func (c *session) activateOne(ctx context.Context, g lvm.Group, v lvm.Volume) er
 			return err
 		}
 	}
-	if !c.req.Link {
+	if !c.req.Link || v.Mode == lvm.Off {
 		return nil
 	}
-	home, err := c.openHome(true)
-	if err != nil {
-		return err
-	}
-	defer home.close()
-	return home.link("disk."+v.Tags.Get(lvm.TagDisk), v.Path)
+	return c.relink(v)
 }
 
 // park takes the disks of a VM that goes to rest off this node and says so in their
@@ -149,7 +144,10 @@ func (c *session) extend(ctx context.Context, g lvm.Group) (Result, error) {
 	}
 	failpoint.Hit("extend.extended")
 	res := Result{Volume: v.Name, Path: v.Path, Size: v.Size}
-	return res, c.zeroNewSpace(ctx, g, v)
+	if err := c.zeroNewSpace(ctx, g, v); err != nil || v.Mode == lvm.Off {
+		return res, err
+	}
+	return res, c.relink(v)
 }
 
 // zeroNewSpace zeroes what extend added and drops its tag.

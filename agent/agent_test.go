@@ -285,6 +285,31 @@ func TestRemoveRefuses(t *testing.T) {
 	assert.Equal(t, []string{"lv-one-42-0"}, n.group.names())
 }
 
+// Without a lock manager nothing tells whether a node that is lost still uses the disks.
+func TestTakeOverNeedsALockManager(t *testing.T) {
+	for _, c := range []struct {
+		name, manager string
+		tags          []string
+		want          error
+	}{
+		{"none", "none", nil, lvm.ErrLocked},
+		{"none, parked", "none", []string{"parked"}, nil},
+		{"dlm", "dlm", nil, nil},
+	} {
+		n := newNode(t)
+		n.group.manager = c.manager
+		n.group.put(t, "lv-one-42-0", "", append(c.tags, "one", "vm=42", "disk=0", "ds=101")...)
+		q := n.request(OpRemove)
+		q.TakeOver = "node2"
+		_, err := n.do(q, Transfer{})
+		require.ErrorIs(t, err, c.want, c.name)
+		if c.want != nil {
+			assert.ErrorContains(t, err, "onehost offline node2")
+			assert.Equal(t, []string{"lv-one-42-0"}, n.group.names())
+		}
+	}
+}
+
 func TestFailingReportIsNotAbsence(t *testing.T) {
 	n := newNode(t)
 	n.group.put(t, "lv-one-42-0", "", "one", "vm=42", "disk=0", "ds=101")

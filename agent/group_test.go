@@ -28,6 +28,7 @@ type fileGroup struct {
 	modes   map[string]lvm.Mode      // last mode asked for
 	data    func(name string) []byte // first bytes of a new volume
 	space   map[string]int64         // of snapshots, as asked for
+	manager string                   // lock manager
 	tags    lvm.Tags                 // the group's own
 }
 
@@ -36,7 +37,7 @@ const extent = 4 << 20
 func newFileGroup(t *testing.T) *fileGroup {
 	return &fileGroup{
 		dir: t.TempDir(), free: 4 << 30, volumes: map[string]*lvm.Volume{}, open: map[string]bool{},
-		fail: map[string]error{}, after: func(string, string) {}, modes: map[string]lvm.Mode{}, space: map[string]int64{},
+		fail: map[string]error{}, after: func(string, string) {}, modes: map[string]lvm.Mode{}, space: map[string]int64{}, manager: "none",
 		data: func(string) []byte { return []byte(strings.Repeat("another tenant's secret ", 4096)) },
 	}
 }
@@ -54,7 +55,7 @@ func (g *fileGroup) note(op, name string) error {
 }
 
 func (g *fileGroup) Info(context.Context) (lvm.GroupInfo, error) {
-	return lvm.GroupInfo{Name: g.Name(), Size: 4 << 30, Free: g.free, ExtentSize: extent, LockManager: "none", Tags: g.tags}, g.note("info", "")
+	return lvm.GroupInfo{Name: g.Name(), Size: 4 << 30, Free: g.free, ExtentSize: extent, LockManager: g.manager, Tags: g.tags}, g.note("info", "")
 }
 
 func (g *fileGroup) Volumes(context.Context) ([]lvm.Volume, error) {

@@ -12,6 +12,7 @@ import (
 	"one-clvm/internal/beneath"
 	"one-clvm/internal/failpoint"
 	"one-clvm/internal/undo"
+	"one-clvm/lvm"
 )
 
 var errNoHome = errors.New("the VM has no home on this node")
@@ -82,6 +83,25 @@ func (h *home) link(name, target string) error {
 		return fmt.Errorf("link %s to %s: %w", name, target, err)
 	}
 	return nil
+}
+
+// relink makes an active disk's link right, if it is missing or leads elsewhere: a link is
+// only for the hypervisor, and may be lost with the home's file system or by hand.
+func (c *session) relink(disk lvm.Volume) error {
+	home, err := c.openHome(true)
+	if err != nil {
+		return err
+	}
+	defer home.close()
+	name := "disk." + disk.Tags.Get(lvm.TagDisk)
+	target, err := home.dir.Readlink(name)
+	if err == nil && target == disk.Path {
+		return nil
+	}
+	if err == nil {
+		c.log("warn", "link %s leads to %q instead of %s: correcting it", name, target, disk.Path)
+	}
+	return home.link(name, disk.Path)
 }
 
 // remove removes an entry; one that is not there is fine.

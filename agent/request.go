@@ -58,6 +58,10 @@ type Request struct {
 	Home      string `json:"home,omitempty"`
 	Patience  int    `json:"patience"` // seconds to wait for another operation on the VM
 
+	// TakeOver is the node that has the disks and cannot be reached: whether it still uses
+	// them is only known where a lock manager knows it.
+	TakeOver string `json:"take_over,omitempty"`
+
 	// Snapshot is the number of a snapshot of the disk: of OpSnapshot and OpRevert, and of
 	// OpSave and OpRemove where the disk itself is not meant.
 	Snapshot *int `json:"snapshot,omitempty"`
@@ -138,6 +142,7 @@ var (
 	operationPattern = regexp.MustCompile(`^[0-9a-f]{8,32}$`)
 	uuidPattern      = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
 	labelPattern     = regexp.MustCompile(`^[A-Za-z0-9_.+/:][A-Za-z0-9_.+/:-]{0,15}$`)
+	hostPattern      = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,255}$`)
 	homeTailPattern  = regexp.MustCompile(`^([0-9]{1,9})/([0-9]{1,9})$`)
 	homeFilePattern  = regexp.MustCompile(`^(disk\.[0-9]{1,9}|kernel|initrd)$`)
 )
@@ -177,6 +182,8 @@ func (q *Request) validateIDs(*Config) error {
 		return fmt.Errorf("disk id %d", q.Disk)
 	case q.Disk == AllDisks && slices.Contains([]Op{OpCreate, OpSave, OpExtend, OpSnapshot, OpRevert}, q.Op):
 		return fmt.Errorf("needs one disk")
+	case q.TakeOver != "" && !hostPattern.MatchString(q.TakeOver):
+		return fmt.Errorf("host name %q", q.TakeOver)
 	case q.Patience < 0 || q.Patience > maxPatience:
 		return fmt.Errorf("patience of %d seconds", q.Patience)
 	case q.Activate < lvm.Off || q.Activate > lvm.Shared:

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os/user"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -239,6 +240,9 @@ func (c *session) perform(ctx context.Context) (Result, error) {
 		volumes, err := g.Volumes(ctx)
 		return Result{Volumes: volumes}, err
 	}
+	if err := c.mayTakeOver(ctx, g); err != nil {
+		return Result{}, err
+	}
 	interrupt := c.req.Op == OpRemove && c.req.Snapshot == nil
 	lock, err := lockVM(ctx, c.Config.LockDir, c.req.Home, time.Duration(c.req.Patience)*time.Second, interrupt)
 	if err != nil {
@@ -246,6 +250,26 @@ func (c *session) perform(ctx context.Context) (Result, error) {
 	}
 	res, err := c.change(ctx, g)
 	return res, errors.Join(err, lock.unlock())
+}
+
+// mayTakeOver refuses the disks of a node that cannot be reached, where nothing tells that
+// it does not use them any more.
+func (c *session) mayTakeOver(ctx context.Context, g lvm.Group) error {
+	if c.req.TakeOver == "" || g == nil {
+		return nil
+	}
+	info, err := g.Info(ctx)
+	if err != nil || info.LockManager != "none" {
+		return err
+	}
+	volumes, err := g.Volumes(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(volumes, func(v lvm.Volume) bool { return c.isDisk(v) && !isSnapshot(v) && !v.Tags.Has(lvm.TagParked) }) {
+		return nil // they were taken off that node before it was lost
+	}
+	return &lvm.Error{Op: string(c.req.Op), Group: g.Name(), Err: fmt.Errorf("%w, perhaps: oned has lost %s, where the disks of VM %d are, and the group has no lock manager that knows whether they are in use there: make sure that the node is off, then run onehost offline %s", lvm.ErrLocked, c.req.TakeOver, c.req.VM, c.req.TakeOver)}
 }
 
 func (c *session) change(ctx context.Context, g lvm.Group) (Result, error) {

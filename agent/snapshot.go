@@ -90,7 +90,10 @@ func (c *session) takeSnapshot(ctx context.Context, g lvm.Group) (Result, error)
 		res = Result{Volume: v.Name, Path: v.Path, Size: v.Size}
 		return nil
 	})
-	return res, err
+	if err != nil || disk.Mode == lvm.Off {
+		return res, err
+	}
+	return res, c.relink(disk)
 }
 
 func (c *session) snapshotRequest(disk lvm.Volume) lvm.SnapshotRequest {

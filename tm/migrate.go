@@ -121,17 +121,17 @@ func (d *Driver) planMonitor(ctx context.Context, call opennebula.Call) ([]Step,
 }
 
 func (d *Driver) nodeOfDatastore(ctx context.Context, cfg *cxmrc.Config, ds *opennebula.Datastore) (string, error) {
-	if bridges := cfg.List("BRIDGE_LIST"); len(bridges) > 0 {
-		return d.firstUsable(ctx, bridges)
-	}
 	hosts, err := d.Records.Hosts(ctx)
 	if err != nil {
 		return "", err
 	}
+	if bridges := cfg.List("BRIDGE_LIST"); len(bridges) > 0 {
+		return firstUsable(hosts, bridges)
+	}
 	inCluster := slices.DeleteFunc(slices.Clone(hosts), func(h opennebula.Host) bool {
 		return len(ds.ClusterIDs) > 0 && !slices.Contains(ds.ClusterIDs, h.ClusterID)
 	})
-	return chooseNode(inCluster, nil)
+	return chooseNode(inCluster, nil, nil)
 }
 
 func (d *Driver) printCapacity(res agent.Result) error {

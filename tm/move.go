@@ -44,7 +44,7 @@ func (d *Driver) park(call opennebula.Call, cfg *cxmrc.Config) Step {
 
 func (d *Driver) activateOn(call opennebula.Call, cfg *cxmrc.Config, host string, mode lvm.Mode) Step {
 	q := d.request(agent.OpActivate, call, cfg)
-	q.Activate, q.Link = mode, mode == lvm.Exclusive
+	q.Activate, q.Link = mode, mode != lvm.Off
 	disks := fmt.Sprintf("disk %d", q.Disk)
 	if q.Disk == agent.AllDisks {
 		disks = "the disks"
@@ -52,15 +52,24 @@ func (d *Driver) activateOn(call opennebula.Call, cfg *cxmrc.Config, host string
 	return Step{What: fmt.Sprintf("bring %s of VM %d into mode %s", disks, q.VM, mode), Host: host, Request: q}
 }
 
-// planMoveBetween leaves a dead source alone: oned moves a VM of unknown state, and
-// the lock manager alone decides whether the volume is free.
+// planMoveBetween leaves a dead source alone: the lock manager alone decides whether the
+// volume is free. A source that oned can reach gives the volume up itself, also that of a
+// VM of unknown state: it may well still have the volume active.
 func (d *Driver) planMoveBetween(ctx context.Context, call opennebula.Call, cfg *cxmrc.Config) ([]Step, error) {
 	vm, err := d.Records.VM(ctx, call.VM)
 	if err != nil {
 		return nil, err
 	}
+	hosts, err := d.Records.Hosts(ctx)
+	if err != nil {
+		return nil, err
+	}
 	on := d.activateOn(call, cfg, call.Dest.Host, lvm.Exclusive)
-	if sourceIsDead(vm) {
+	lost := findHost(hosts, call.Source.Host)
+	if isDead(lost) || isUnknown(vm) && lost != nil && !lost.Usable() {
+		if lost.State != opennebula.HostOffline {
+			on.Request.TakeOver = lost.Name
+		}
 		return []Step{on}, nil
 	}
 	off := d.activateOn(call, cfg, call.Source.Host, lvm.Off)
@@ -69,6 +78,6 @@ func (d *Driver) planMoveBetween(ctx context.Context, call opennebula.Call, cfg 
 	return []Step{off, on}, nil
 }
 
-func sourceIsDead(vm *opennebula.VM) bool {
+func isUnknown(vm *opennebula.VM) bool {
 	return vm.LCMState == opennebula.LCMPrologMigrateUnknown || vm.LCMState == opennebula.LCMPrologMigrateUnknownFailure
 }

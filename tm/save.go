@@ -30,15 +30,11 @@ func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]Step, er
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := d.systemConfig(ctx, call.Home.Datastore)
+	at, err := d.whereDisksAre(ctx, call, call.Source.Host)
 	if err != nil {
 		return nil, err
 	}
-	host, err := d.nodeFor(ctx, cfg, call.Source.Host, vm)
-	if err != nil {
-		return nil, err
-	}
-	q := d.request(agent.OpSave, call, cfg)
+	q := d.requestAt(at, agent.OpSave, call)
 	q.Remove = call.Verb == "mvds"
 	of := ""
 	if call.Snapshot >= 0 {
@@ -49,7 +45,7 @@ func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]Step, er
 	}
 	target := &savedImage{driver: d, record: image, path: call.Dest.Path}
 	what := fmt.Sprintf("save %sdisk %d of VM %d as %s to %s", of, q.Disk, q.VM, q.Mode, call.Dest.Path)
-	return []Step{{What: what, Host: host, Request: q, Transfer: target.transfer}}, nil
+	return []Step{{What: what, Host: at.host, Request: q, Transfer: target.transfer}}, nil
 }
 
 // targetImage is the record of the image that is written: the disk's own for MVDS,

@@ -15,22 +15,22 @@ import (
 // freeze the guest, and the snapshot of a volume is of one instant in any case, as a power
 // cut would leave it.
 func (d *Driver) planSnapshot(ctx context.Context, call opennebula.Call) ([]Step, error) {
-	cfg, host, err := d.whereDisksAre(ctx, call)
+	at, err := d.whereDisksAre(ctx, call, call.Dest.Host)
 	if err != nil {
 		return nil, err
 	}
 	number := call.Snapshot
-	step := Step{Host: host}
+	step := Step{Host: at.host}
 	switch call.Verb {
 	case "snap_delete":
-		step.Request = d.request(agent.OpRemove, call, cfg)
+		step.Request = d.requestAt(at, agent.OpRemove, call)
 		step.What = fmt.Sprintf("remove snapshot %d of disk %d of VM %d", number, call.Disk, call.VM)
 	case "snap_revert":
-		step.Request = d.request(agent.OpRevert, call, cfg)
+		step.Request = d.requestAt(at, agent.OpRevert, call)
 		step.What = fmt.Sprintf("bring disk %d of VM %d back to snapshot %d", call.Disk, call.VM, number)
 	default:
-		step.Request = d.request(agent.OpSnapshot, call, cfg)
-		step.Request.Space = cfg.Int("SNAPSHOT_SPACE")
+		step.Request = d.requestAt(at, agent.OpSnapshot, call)
+		step.Request.Space = at.cfg.Int("SNAPSHOT_SPACE")
 		if step.Request.Parent, err = d.parentOf(ctx, call); err != nil {
 			return nil, err
 		}

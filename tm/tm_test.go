@@ -280,34 +280,6 @@ func TestVolatileDisks(t *testing.T) {
 	assert.ErrorContains(t, err, "reiserfs")
 }
 
-func TestMoves(t *testing.T) {
-	disk := home + "/disk.0"
-	cases := []struct {
-		name, line string
-		lcm        opennebula.LCMState
-		want       []string
-	}{
-		{"same host", "mv node1:" + disk + " node1:" + disk + " 0 100", 3, nil},
-		{"home", "mv node1:" + home + " node2:" + home + " 0 101", 3, nil},
-		{"stop", "mv node1:" + disk + " frontend:" + disk + " 0 100", 3, []string{"node1 park disk 0"}},
-		{"resume", "mv frontend:" + disk + " node2:" + disk + " 0 100", 3, []string{"node2 activate disk 0 exclusive"}},
-		{"cold", "mv node1:" + disk + " node2:" + disk + " 0 100", 8, []string{"node1 activate disk 0 off", "node2 activate disk 0 exclusive"}},
-		{"source dead", "mv node1:" + disk + " node2:" + disk + " 0 100", 60, []string{"node2 activate disk 0 exclusive"}},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t)
-			b.oned.vm.LCMState = c.lcm
-			require.NoError(t, b.call(c.line))
-			assert.Equal(t, c.want, b.nodes.asked)
-		})
-	}
-	b := newBench(t)
-	b.nodes.fail["node2 activate"] = lvm.ErrLocked
-	require.Error(t, b.call("mv node1:"+disk+" node2:"+disk+" 0 100"))
-	assert.Equal(t, "node1 activate disk 0 exclusive", b.nodes.asked[2], "taken back")
-}
-
 func TestDeleteFindsANode(t *testing.T) {
 	cases := []struct {
 		name, host string

@@ -69,12 +69,12 @@ func (d *Driver) diskSize(f *facts, mode tarmode.Mode, image *os.File) (int64, e
 
 // planResize grows the volume; the file system is the guest's.
 func (d *Driver) planResize(ctx context.Context, call opennebula.Call) ([]Step, error) {
-	cfg, host, err := d.whereDisksAre(ctx, call)
+	at, err := d.whereDisksAre(ctx, call, call.Dest.Host)
 	if err != nil {
 		return nil, err
 	}
-	q := d.request(agent.OpExtend, call, cfg)
+	q := d.requestAt(at, agent.OpExtend, call)
 	q.Size = call.SizeMiB << 20
 	what := fmt.Sprintf("extend disk %d of VM %d to %s", q.Disk, q.VM, humanize.IBytes(uint64(q.Size)))
-	return []Step{{What: what, Host: host, Request: q}}, nil
+	return []Step{{What: what, Host: at.host, Request: q}}, nil
 }
