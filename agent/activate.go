@@ -17,7 +17,11 @@ func (c *session) disks(ctx context.Context, g lvm.Group) ([]lvm.Volume, error) 
 	if err != nil {
 		return nil, err
 	}
-	return c.disksIn(g, volumes)
+	disks, err := c.disksIn(g, volumes)
+	for i, v := range disks {
+		disks[i] = c.closeOverdue(ctx, g, v)
+	}
+	return disks, err
 }
 
 func (c *session) disksIn(g lvm.Group, volumes []lvm.Volume) ([]lvm.Volume, error) {
@@ -75,11 +79,21 @@ func (c *session) refuseShared(g lvm.Group, volumes, disks []lvm.Volume) error {
 }
 
 func (c *session) activateOne(ctx context.Context, g lvm.Group, v lvm.Volume) error {
+	if c.req.Activate == lvm.Shared {
+		if err := c.openWindow(ctx, g, v); err != nil {
+			return err
+		}
+	}
 	v, err := g.Activate(ctx, v.Name, c.req.Activate)
 	if err != nil {
 		return err
 	}
 	c.log("info", "volume %s is active: %s", v.Name, v.Mode)
+	if c.req.Activate == lvm.Exclusive {
+		if v, err = c.forgetWindow(ctx, g, v); err != nil {
+			return err
+		}
+	}
 	if c.req.Activate != lvm.Off && v.Tags.Has(lvm.TagParked) {
 		if v, err = g.Tag(ctx, v.Name, nil, lvm.NewTags(lvm.TagParked)); err != nil {
 			return err

@@ -77,6 +77,7 @@ type Request struct {
 	Mode     tarmode.Mode `json:"mode,omitempty"` // of OpSave: what is wanted
 	Level    int          `json:"level,omitempty"`
 	Activate lvm.Mode     `json:"activate,omitempty"`
+	Window   *Window      `json:"window,omitempty"` // of OpActivate shared: which migration, and for how long
 	Link     bool         `json:"link,omitempty"`   // of OpActivate: also (re)make disk.N in the home
 	Remove   bool         `json:"remove,omitempty"` // of OpSave: remove the volume after the receiver said it has all
 }
@@ -189,7 +190,7 @@ func (q *Request) validateIDs(*Config) error {
 	case q.Activate < lvm.Off || q.Activate > lvm.Shared:
 		return fmt.Errorf("activation mode %d", q.Activate)
 	}
-	return nil
+	return q.validateWindow()
 }
 
 // validateSnapshot: a number exactly where one is needed.

@@ -221,7 +221,7 @@ func TestSnapshotsKeepADiskOnOneNode(t *testing.T) {
 	n := snapshotted(t)
 	n.group.put(t, "lv-one-42-1", "", "one", "vm=42", "disk=1", "ds=101")
 	q := n.request(OpActivate)
-	q.Disk, q.Activate = AllDisks, lvm.Shared
+	q.Disk, q.Activate, q.Window = AllDisks, lvm.Shared, &Window{"node1", "node2", 60}
 	_, err := n.do(q, Transfer{})
 	require.ErrorIs(t, err, lvm.ErrSnapshots)
 	assert.ErrorContains(t, err, "no live migration")

@@ -58,6 +58,8 @@ var Driver = Registry{
 		Doc: "Nodes that may be asked when no particular node is meant: for monitoring, or for a VM that is undeployed. Empty: any node of the cluster."},
 	{Name: "DETECT_FORMAT", Kind: KindBool, Default: "False", Datastore: true,
 		Doc: "False: an image without MODE that names no file system is what its record says. True: look at its first bytes, as the original did; then an image can pass itself off as another format."},
+	{Name: "MIGRATION_TIMEOUT", Kind: KindInt, Default: "3600", Min: 60, Max: day,
+		Doc: "Seconds that a live migration may take. A disk that is still shared afterwards is taken back by the next verb on its VM, where the VM does not run."},
 	{Name: "STALL_TIMEOUT", Kind: KindInt, Default: "120", Min: 10, Max: day,
 		Doc: "Seconds without any sign of life from a node until a verb gives up."},
 	{Name: "LOCK_TIMEOUT", Kind: KindInt, Default: "600", Min: 1, Max: day,

@@ -105,13 +105,16 @@ type Volume struct {
 	Invalid bool      // a snapshot that ran out of space; known only while it is active
 }
 
+// NoLockManager is the LockManager of a group that nothing keeps other nodes out of.
+const NoLockManager = "none"
+
 // GroupInfo is a volume group in numbers. All sizes in bytes.
 type GroupInfo struct {
 	Name        string
 	Size        int64
 	Free        int64
 	ExtentSize  int64
-	LockManager string // "clvmd", "dlm", "sanlock", or "none"
+	LockManager string // "clvmd", "dlm", "sanlock", or NoLockManager
 	Tags        Tags
 }
 

@@ -33,6 +33,9 @@ const (
 	TagImage  = "image" // image id, for a volume that is an image
 	TagFSType = "fs"    // file system that the suite made on it
 	TagOp     = "op"    // id of the operation that made it
+	// TagMigrating is on a volume that may be shared for a live migration:
+	// SOURCE:TARGET:UNIXTIME, the time until which it may.
+	TagMigrating = "migrating"
 	// TagSnapshot is the number of a snapshot, TagParent that of the snapshot that the disk
 	// came from when it was taken.
 	TagSnapshot = "snapshot"

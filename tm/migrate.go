@@ -33,8 +33,18 @@ func (d *Driver) planMigrate(ctx context.Context, call opennebula.Call) ([]Step,
 	return append(steps, d.otherDrivers(call, vm, document)...), nil
 }
 
+// window are the steps on the two ends. After the migration both are tried even if the
+// other one cannot be reached: what is left is in the volumes' tags, and ends with the
+// same verb again or with the window's deadline (agent.Window).
 func (d *Driver) window(call opennebula.Call, cfg *cxmrc.Config) []Step {
-	set := func(host string, mode lvm.Mode) Step { return d.activateOn(call, cfg, host, mode) }
+	set := func(host string, mode lvm.Mode) Step {
+		s := d.activateOn(call, cfg, host, mode)
+		if mode == lvm.Shared {
+			s.Request.Window = &agent.Window{Source: call.From, Target: call.To, Seconds: cfg.Int("MIGRATION_TIMEOUT")}
+		}
+		s.Always = call.Verb != "premigrate"
+		return s
+	}
 	switch call.Verb {
 	case "premigrate":
 		source, target := set(call.From, lvm.Shared), set(call.To, lvm.Shared)

@@ -26,6 +26,8 @@ type Step struct {
 	Then     func(agent.Result) error
 	// Lenient: a failure is logged and the verb goes on.
 	Lenient bool
+	// Always: it is tried although a step before it failed; the verb fails all the same.
+	Always bool
 }
 
 func (d *Driver) print(steps []Step) error {
@@ -45,18 +47,24 @@ func (d *Driver) print(steps []Step) error {
 // the plan says how.
 func (d *Driver) carryOut(ctx context.Context, steps []Step) error {
 	var taken undo.Stack
+	var failed error
 	for _, s := range steps {
-		if err := d.step(ctx, s); err != nil {
-			if s.Lenient {
-				d.Report.Warn("%s failed, going on: %v", s.What, err)
-				continue
-			}
-			return taken.Unwind(context.WithoutCancel(ctx), err)
+		if failed != nil && !s.Always {
+			continue
 		}
-		if s.Undo != nil {
+		err := d.step(ctx, s)
+		switch {
+		case err != nil && s.Lenient:
+			d.Report.Warn("%s failed, going on: %v", s.What, err)
+		case err != nil:
+			failed = errors.Join(failed, err)
+		case s.Undo != nil:
 			back := *s.Undo
 			taken.Push(back.What, func(ctx context.Context) error { return d.step(ctx, back) })
 		}
+	}
+	if failed != nil {
+		return taken.Unwind(context.WithoutCancel(ctx), failed)
 	}
 	return nil
 }

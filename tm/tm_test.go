@@ -350,6 +350,27 @@ func TestMigrationWindow(t *testing.T) {
 	assert.ErrorContains(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"), "document")
 }
 
+// TestMigrationEndsOnBothSides: an end that is dead does not keep the other from what is
+// its part; the verb fails all the same.
+func TestMigrationEndsOnBothSides(t *testing.T) {
+	for verb, dead := range map[string]string{"postmigrate": "node1", "failmigrate": "node2"} {
+		b := newBench(t)
+		b.Stdin = bytes.NewReader(b.document())
+		b.nodes.fail[dead+" activate"] = agent.ErrUnreachable
+		require.ErrorIs(t, b.call(verb+" node1 node2 /var/lib/one/datastores/101/0 0 101"), agent.ErrUnreachable)
+		assert.Len(t, b.nodes.asked, 2, verb)
+	}
+}
+
+func TestWindowGoesToBothEnds(t *testing.T) {
+	b := newBench(t)
+	b.Stdin = bytes.NewReader(b.document())
+	require.NoError(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"))
+	for _, q := range b.nodes.reqs {
+		assert.Equal(t, &agent.Window{Source: "node1", Target: "node2", Seconds: 3600}, q.Window)
+	}
+}
+
 func TestPostmigrateOfOldVersionsNeverFails(t *testing.T) {
 	b := newBench(t)
 	b.Version = opennebula.Version{Major: 4, Minor: 12}

@@ -11,7 +11,7 @@ import (
 
 // Lock managers as lvm.GroupInfo names them.
 const (
-	managerNone    = "none"
+	managerNone    = lvm.NoLockManager
 	managerCLVMD   = "clvmd"
 	managerDLM     = "dlm"
 	managerSanlock = "sanlock"
