@@ -184,7 +184,7 @@ func (c *session) zeroNewSpace(ctx context.Context, g lvm.Group, v lvm.Volume) (
 		}()
 	}
 	done := c.begin("zero the new space of " + v.Name)
-	err = c.zeroRange(ctx, v, offset)
+	err = c.zeroRange(ctx, g, v, offset)
 	done(err)
 	if err != nil {
 		return err
@@ -195,14 +195,14 @@ func (c *session) zeroNewSpace(ctx context.Context, g lvm.Group, v lvm.Volume) (
 
 // zeroRange zeroes from offset to the end. The volume may be in use by its VM, which
 // does not know of the new space yet.
-func (c *session) zeroRange(ctx context.Context, v lvm.Volume, offset int64) error {
+func (c *session) zeroRange(ctx context.Context, g lvm.Group, v lvm.Volume, offset int64) error {
 	device, err := os.OpenFile(v.Path, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("zero volume %s: %w", v.Name, err)
 	}
-	_, err = lvm.Zero(ctx, device, offset, v.Size-offset, c.zeroMode(), c.progress)
-	if err = joinClose(err, device); err != nil {
-		return fmt.Errorf("zero volume %s from byte %d: %w", v.Name, offset, err)
+	clean, err := c.isClean(ctx, g, device, offset, v.Size-offset)
+	if err == nil && !clean {
+		err = c.zeroSpace(ctx, device, v, offset, &Result{})
 	}
-	return nil
+	return joinClose(err, device)
 }

@@ -121,7 +121,7 @@ func child(t *testing.T, spec task) (report, error) {
 func TestChildUnpacksAndPacks(t *testing.T) {
 	device := loopDevice(t)
 	q := &Request{FSType: "ext4", FSUUID: "0b2dd2ab-3f4c-4a52-8f18-3ecb2f0f3a3c"}
-	require.NoError(t, makeFS(context.Background(), run.Exec{}, q, device))
+	require.NoError(t, makeFS(context.Background(), run.Exec{}, q, device, true))
 	before, err := os.ReadFile("/proc/self/mountinfo")
 	require.NoError(t, err)
 	spec := task{Device: device, FSType: "ext4", Root: t.TempDir(), Mode: tarmode.TGZ, MaxSize: 64 << 20, UUID: q.FSUUID}
@@ -151,7 +151,7 @@ func TestChildRefuses(t *testing.T) {
 	spec := task{Device: device, FSType: "ext4", Root: t.TempDir(), Mode: tarmode.TGZ, MaxSize: 64 << 20}
 	_, err := child(t, spec)
 	require.ErrorContains(t, err, "mount "+device+" as ext4")
-	require.NoError(t, makeFS(context.Background(), run.Exec{}, &Request{FSType: "ext4"}, device))
+	require.NoError(t, makeFS(context.Background(), run.Exec{}, &Request{FSType: "ext4"}, device, true))
 	for name, c := range map[string]struct {
 		input []byte
 		want  error

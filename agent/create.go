@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"one-clvm/internal/failpoint"
 	"one-clvm/internal/undo"
@@ -43,16 +42,14 @@ func (c *session) diskName() string {
 
 func (c *session) build(ctx context.Context, g lvm.Group, home *home, steps *undo.Stack) (Result, error) {
 	name := c.diskName()
-	done := c.begin("create volume " + g.Name() + "/" + name)
-	v, err := g.Create(ctx, lvm.CreateRequest{Name: name, Size: c.req.Size, Tags: c.newTags()})
-	done(err)
+	v, err := c.newVolume(ctx, g, name)
 	if err != nil {
 		return Result{}, err
 	}
 	steps.Push("remove volume "+name, func(ctx context.Context) error { return c.discard(ctx, g, v) })
 	failpoint.Hit("create.created")
 	res := Result{Volume: v.Name, Path: v.Path, Size: v.Size}
-	if err := c.fill(ctx, v, &res); err != nil {
+	if err := c.fill(ctx, g, v, &res); err != nil {
 		return Result{}, err
 	}
 	failpoint.Hit("create.filled")
@@ -71,6 +68,21 @@ func (c *session) build(ctx context.Context, g lvm.Group, home *home, steps *und
 	steps.Disarm()
 	failpoint.Hit("create.complete")
 	return res, nil
+}
+
+// newVolume creates the volume; if there is too little space, out of what is in quarantine.
+func (c *session) newVolume(ctx context.Context, g lvm.Group, name string) (lvm.Volume, error) {
+	q := lvm.CreateRequest{Name: name, Size: c.req.Size, Tags: c.newTags()}
+	done := c.begin("create volume " + g.Name() + "/" + name)
+	v, err := g.Create(ctx, q)
+	done(err)
+	if !errors.Is(err, lvm.ErrNoSpace) {
+		return v, err
+	}
+	if reapErr := c.makeRoom(ctx, g, c.req.Size); reapErr != nil {
+		return v, errors.Join(err, reapErr)
+	}
+	return g.Create(ctx, q)
 }
 
 func (c *session) newTags() lvm.Tags {
@@ -96,6 +108,9 @@ func (c *session) clearTheWay(ctx context.Context, g lvm.Group) error {
 			return &lvm.Error{Op: "create", Group: g.Name(), Volume: name, Err: fmt.Errorf("%w and was not made by this suite (tags: %q): remove or rename it by hand", lvm.ErrExists, v.Tags)}
 		case !c.isDisk(v) || v.Origin != "": // snapshots go with their disks
 			continue
+		case c.inQuarantine(v):
+			c.quarantined = append(c.quarantined, v.Name)
+			continue
 		case v.Tags.Has(lvm.TagParked):
 			return &lvm.Error{Op: "create", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: it is the parked disk of stopped VM %d", lvm.ErrExists, c.req.VM)}
 		case v.Open:
@@ -110,21 +125,21 @@ func (c *session) clearTheWay(ctx context.Context, g lvm.Group) error {
 }
 
 // fill gives a new volume its content and makes sure that it is on stable storage.
-func (c *session) fill(ctx context.Context, v lvm.Volume, res *Result) error {
-	if err := c.zero(ctx, v, res); err != nil {
+func (c *session) fill(ctx context.Context, g lvm.Group, v lvm.Volume, res *Result) error {
+	zeroed, err := c.zero(ctx, g, v, res)
+	if err != nil {
 		return err
 	}
 	failpoint.Hit("create.zeroed")
 	if c.req.Content == ContentFS || c.req.Content == ContentTar {
 		done := c.begin(fmt.Sprintf("make %s on %s", c.req.FSType, v.Name))
-		err := makeFS(ctx, c.Runner, &c.req, v.Path)
+		err := makeFS(ctx, c.Runner, &c.req, v.Path, zeroed)
 		done(err)
 		if err != nil {
 			return err
 		}
 		failpoint.Hit("create.formatted")
 	}
-	var err error
 	done := c.begin("fill " + v.Name)
 	switch c.req.Content {
 	case ContentTar:
@@ -138,46 +153,6 @@ func (c *session) fill(ctx context.Context, v lvm.Volume, res *Result) error {
 	}
 	return flush(v.Path)
 }
-
-// zero makes a new volume read as zeros: no tenant sees another's blocks.
-func (c *session) zero(ctx context.Context, v lvm.Volume, res *Result) error {
-	started := time.Now()
-	done := c.begin("zero " + v.Name)
-	report, err := c.zeroDevice(ctx, v, c.Config.Zero)
-	done(err)
-	res.Offloaded, res.Zeroing = report.Offloaded, time.Since(started)
-	return err
-}
-
-func (c *session) zeroDevice(ctx context.Context, v lvm.Volume, how string) (lvm.ZeroReport, error) {
-	device, err := os.OpenFile(v.Path, os.O_RDWR|os.O_EXCL, 0)
-	if err != nil {
-		return lvm.ZeroReport{}, fmt.Errorf("zero volume %s: %w", v.Name, err)
-	}
-	defer device.Close() // Zero has flushed
-	if how == ZeroClean {
-		err := lvm.VerifyZero(device, 0, v.Size, cleanSamples)
-		if err == nil {
-			return lvm.ZeroReport{}, nil
-		}
-		c.log("warn", "ZERO=clean, but %s is not zero: %v; zeroing it", v.Name, err)
-	}
-	report, err := lvm.Zero(ctx, device, 0, v.Size, c.zeroMode(), c.progress)
-	if err != nil {
-		return report, fmt.Errorf("zero volume %s: %w", v.Name, err)
-	}
-	return report, nil
-}
-
-func (c *session) zeroMode() lvm.ZeroMode {
-	if c.Config.Zero == ZeroWrite {
-		return lvm.ZeroWrite
-	}
-	return lvm.ZeroAuto
-}
-
-// cleanSamples is how many blocks of a volume are looked at under ZERO=clean.
-const cleanSamples = 64
 
 // writeDisk writes a raw disk onto a volume that reads as zeros.
 func (c *session) writeDisk(ctx context.Context, v lvm.Volume, res *Result) (err error) {

@@ -20,10 +20,12 @@ type fileGroup struct {
 	mu      sync.Mutex
 	dir     string
 	free    int64
+	largest int64 // free piece; 0: all that is free
 	volumes map[string]*lvm.Volume
 	open    map[string]bool          // held by a VM
 	fail    map[string]error         // by "op name-prefix"
 	calls   []string                 // "op name"
+	before  func(op, name string)    // told before each change
 	after   func(op, name string)    // told after each change
 	modes   map[string]lvm.Mode      // last mode asked for
 	data    func(name string) []byte // first bytes of a new volume
@@ -37,7 +39,7 @@ const extent = 4 << 20
 func newFileGroup(t *testing.T) *fileGroup {
 	return &fileGroup{
 		dir: t.TempDir(), free: 4 << 30, volumes: map[string]*lvm.Volume{}, open: map[string]bool{},
-		fail: map[string]error{}, after: func(string, string) {}, modes: map[string]lvm.Mode{}, space: map[string]int64{}, manager: "none",
+		fail: map[string]error{}, before: func(string, string) {}, after: func(string, string) {}, modes: map[string]lvm.Mode{}, space: map[string]int64{}, manager: "none",
 		data: func(string) []byte { return []byte(strings.Repeat("another tenant's secret ", 4096)) },
 	}
 }
@@ -55,7 +57,7 @@ func (g *fileGroup) note(op, name string) error {
 }
 
 func (g *fileGroup) Info(context.Context) (lvm.GroupInfo, error) {
-	return lvm.GroupInfo{Name: g.Name(), Size: 4 << 30, Free: g.free, ExtentSize: extent, LockManager: g.manager, Tags: g.tags}, g.note("info", "")
+	return lvm.GroupInfo{Name: g.Name(), Size: 4 << 30, Free: g.free / extent * extent, ExtentSize: extent, LockManager: g.manager, Tags: g.tags}, g.note("info", "")
 }
 
 func (g *fileGroup) Volumes(context.Context) ([]lvm.Volume, error) {
@@ -67,6 +69,15 @@ func (g *fileGroup) Volumes(context.Context) ([]lvm.Volume, error) {
 	}
 	slices.SortFunc(out, func(a, b lvm.Volume) int { return strings.Compare(a.Name, b.Name) })
 	return out, g.note("report", "")
+}
+
+func (g *fileGroup) Report(ctx context.Context) (lvm.GroupInfo, []lvm.Volume, error) {
+	info, err := g.Info(ctx)
+	if err != nil {
+		return info, nil, err
+	}
+	volumes, err := g.Volumes(ctx)
+	return info, volumes, err
 }
 
 func (g *fileGroup) shown(v *lvm.Volume) lvm.Volume {
@@ -95,6 +106,7 @@ func (g *fileGroup) change(op, name string, do func(v *lvm.Volume) error) (lvm.V
 	if !ok {
 		return lvm.Volume{}, &lvm.Error{Op: op, Group: g.Name(), Volume: name, Err: lvm.ErrNotFound}
 	}
+	g.before(op, name)
 	if err := do(v); err != nil {
 		return lvm.Volume{}, &lvm.Error{Op: op, Group: g.Name(), Volume: name, Err: err}
 	}
@@ -108,13 +120,14 @@ func (g *fileGroup) Create(_ context.Context, req lvm.CreateRequest) (lvm.Volume
 		g.mu.Unlock()
 		return lvm.Volume{}, err
 	}
-	if req.Size > g.free {
+	if req.Size > g.free || g.largest > 0 && req.Size > g.largest {
 		g.mu.Unlock()
 		return lvm.Volume{}, &lvm.Error{Op: "create", Group: g.Name(), Volume: req.Name, Err: lvm.ErrNoSpace}
 	}
 	size := (req.Size + extent - 1) / extent * extent
 	v := &lvm.Volume{Group: g.Name(), Name: req.Name, Size: size, Tags: req.Tags.With(), Mode: lvm.Exclusive, Path: filepath.Join(g.dir, req.Name)}
 	g.volumes[req.Name] = v
+	g.free -= size
 	err := os.WriteFile(v.Path, g.data(req.Name), 0o600)
 	if err == nil {
 		err = os.Truncate(v.Path, size)
@@ -159,6 +172,7 @@ func (g *fileGroup) Remove(_ context.Context, name string) error {
 			}
 		}
 		delete(g.volumes, name)
+		g.free += v.Size
 		return os.Remove(v.Path)
 	})
 	return err
@@ -185,7 +199,9 @@ func (g *fileGroup) Extend(_ context.Context, name string, size int64) (lvm.Volu
 		if size > v.Size+g.free {
 			return lvm.ErrNoSpace
 		}
+		g.free += v.Size
 		v.Size = (size + extent - 1) / extent * extent
+		g.free -= v.Size
 		return os.Truncate(v.Path, v.Size)
 	})
 }

@@ -105,12 +105,13 @@ func awaitHolder(ctx context.Context, f *os.File, pid int, deadline time.Time, i
 			return fmt.Errorf("ask process %d to stop: %w", pid, err)
 		}
 	}
-	return awaitExit(ctx, pidfd, pid, deadline)
+	return awaitRelease(ctx, f, pidfd, pid, deadline)
 }
 
-// awaitExit polls a pidfd, which becomes readable when its process ends, in slices
-// so that a cancelled ctx is noticed.
-func awaitExit(ctx context.Context, pidfd, pid int, deadline time.Time) error {
+// awaitRelease waits until the process has ended or lets go of the lock: it may still have
+// volumes to wipe. It polls the pidfd, which becomes readable at the end, in slices, so
+// that a cancelled ctx is noticed, too.
+func awaitRelease(ctx context.Context, f *os.File, pidfd, pid int, deadline time.Time) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -119,13 +120,16 @@ func awaitExit(ctx context.Context, pidfd, pid int, deadline time.Time) error {
 		if left <= 0 {
 			return fmt.Errorf("%w: process %d on this node", ErrBusy, pid)
 		}
-		slice := min(left, 250*time.Millisecond)
+		slice := min(left, 50*time.Millisecond)
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(slice.Milliseconds())+1)
 		if n == 1 {
 			return nil
 		}
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for process %d: %w", pid, err)
+		}
+		if holder, err := holderOf(f); err != nil || holder != pid {
+			return err
 		}
 	}
 }

@@ -21,8 +21,8 @@ type maker struct {
 	save    string // mount(2) options for one that a guest has written
 }
 
-// makers knows the file systems by the names that a template may use. A device that
-// was just zeroed needs neither a discard nor zeroed inode tables.
+// makers knows the file systems by the names that a template may use. A discard would
+// only cost time, and a device that was just zeroed needs no zeroed inode tables.
 var makers = map[string]maker{
 	"ext2": {"mke2fs", true, 16, ext("ext2"), "", "noload"},
 	"ext3": {"mke2fs", true, 16, ext("ext3"), "", "noload"},
@@ -48,8 +48,21 @@ func makerNames() []string { return slices.Sorted(maps.Keys(makers)) }
 
 func ext(kind string) func(uuid, label string) []string {
 	return func(uuid, label string) []string {
-		args := []string{"-q", "-F", "-t", kind, "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1,assume_storage_prezeroed=1"}
+		args := []string{"-q", "-F", "-t", kind, "-E", "nodiscard" + lazily + prezeroed}
 		return options(args, "-U", uuid, "-L", label)
+	}
+}
+
+// What mke2fs may leave out on a device that reads as zeros.
+const (
+	lazily    = ",lazy_itable_init=1,lazy_journal_init=1"
+	prezeroed = ",assume_storage_prezeroed=1" // since e2fsprogs 1.47; it only saves time
+)
+
+// withoutOption takes an extended option off the arguments.
+func withoutOption(argv []string, option string) {
+	for i, arg := range argv {
+		argv[i] = strings.TrimSuffix(arg, option)
 	}
 }
 
@@ -70,16 +83,16 @@ func prefixed(prefix, value string) string {
 	return prefix + value
 }
 
-// makeFS makes the file system of the request on the device, which reads as zeros.
-func makeFS(ctx context.Context, r run.Runner, q *Request, device string) error {
+// makeFS makes the file system of the request on the device; zeroed: it reads as zeros.
+func makeFS(ctx context.Context, r run.Runner, q *Request, device string, zeroed bool) error {
 	m := makers[q.FSType]
 	argv := append(m.args(q.FSUUID, q.FSLabel), device)
+	if !zeroed {
+		withoutOption(argv, lazily+prezeroed)
+	}
 	_, err := r.Run(ctx, run.Cmd{Path: m.program, Args: argv})
 	if err != nil && strings.HasPrefix(m.program, "mke2fs") && strings.Contains(err.Error(), "assume_storage_prezeroed") {
-		// e2fsprogs before 1.47 does not know the option; it only saves time.
-		for i, arg := range argv {
-			argv[i] = strings.TrimSuffix(arg, ",assume_storage_prezeroed=1")
-		}
+		withoutOption(argv, prezeroed)
 		_, err = r.Run(ctx, run.Cmd{Path: m.program, Args: argv})
 	}
 	var failed *run.Error

@@ -2,18 +2,16 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 
-	"one-clvm/internal/failpoint"
 	"one-clvm/lvm"
 )
 
 // remove removes a disk, or every disk and the home of a VM. What is not there any
-// more is fine: the caller wants it gone.
+// more is fine: the caller wants it gone. The volumes go into quarantine; wiping them
+// is left for later (reapQuarantined).
 func (c *session) remove(ctx context.Context, g lvm.Group) error {
 	volumes, err := g.Volumes(ctx)
 	if err != nil {
@@ -26,10 +24,7 @@ func (c *session) remove(ctx context.Context, g lvm.Group) error {
 		if !c.isDisk(v) || v.Origin != "" { // snapshots go with their disks
 			continue
 		}
-		done := c.begin("remove volume " + v.Name)
-		err := c.discardDisk(ctx, g, volumes, v)
-		done(err)
-		if err != nil {
+		if err := c.discardDisk(ctx, g, volumes, v); err != nil {
 			return err
 		}
 	}
@@ -54,52 +49,6 @@ func (c *session) refuseForeign(g lvm.Group, v lvm.Volume) error {
 		return nil
 	}
 	return &lvm.Error{Op: "remove", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("it is named as a disk of VM %d but does not carry its tags (%q): look at it and remove it by hand", c.req.VM, v.Tags)}
-}
-
-// discard takes a volume away for good: out of reach first (quarantine), then wiped,
-// then removed. What a crash leaves after each step carries the tags of its VM and
-// the tag quarantine, and is found by them when the same disk is removed or made again.
-func (c *session) discard(ctx context.Context, g lvm.Group, v lvm.Volume) error {
-	if v.Open {
-		return &lvm.Error{Op: "remove", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: end what has it open on this node first", lvm.ErrInUse)}
-	}
-	v, err := c.quarantine(ctx, g, v)
-	if err != nil {
-		return err
-	}
-	if c.Config.WipeOnDelete {
-		how := c.Config.Zero
-		if how == ZeroClean {
-			how = ZeroAuto
-		}
-		if _, err := c.zeroDevice(ctx, v, how); err != nil {
-			return fmt.Errorf("volume %s stays in quarantine, its blocks are not handed out again: %w", v.Name, err)
-		}
-		failpoint.Hit("discard.wiped")
-	}
-	return g.Remove(ctx, v.Name)
-}
-
-// quarantine proves that no other node has the volume, marks it, and takes its name.
-func (c *session) quarantine(ctx context.Context, g lvm.Group, v lvm.Volume) (lvm.Volume, error) {
-	if _, err := g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
-		return v, err
-	}
-	if _, err := g.Tag(ctx, v.Name, lvm.NewTags(lvm.TagQuarantine), lvm.NewTags(lvm.TagBuilding, lvm.TagParked)); err != nil {
-		return v, err
-	}
-	failpoint.Hit("discard.tagged")
-	if name, err := lvm.ParseName(c.Config.Prefix, v.Name); err == nil && name.Kind == lvm.KindQuarantine {
-		return g.Volume(ctx, v.Name)
-	}
-	id := make([]byte, 6)
-	_, _ = rand.Read(id) // never fails
-	to := lvm.QuarantineName(c.Config.Prefix, hex.EncodeToString(id)).String()
-	if err := g.Rename(ctx, v.Name, to); err != nil {
-		return v, err
-	}
-	failpoint.Hit("discard.renamed")
-	return g.Volume(ctx, to)
 }
 
 func (c *session) removeLinks() error {

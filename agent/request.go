@@ -29,7 +29,14 @@ const (
 	OpFile     Op = "file"     // put a file into a VM's home
 	OpMonitor  Op = "monitor"  // the volume group in numbers
 	OpVolumes  Op = "volumes"  // the volume group's volumes
+	OpReap     Op = "reap"     // wipe and remove what is in quarantine
+	OpWipeFree Op = "wipefree" // wipe the volume group's free space
 )
+
+// ofGroup: the operation is about a volume group, not about a VM.
+func (o Op) ofGroup() bool {
+	return slices.Contains([]Op{OpMonitor, OpVolumes, OpReap, OpWipeFree}, o)
+}
 
 // Content is what a new volume is filled with.
 type Content string
@@ -80,6 +87,8 @@ type Request struct {
 	Window   *Window      `json:"window,omitempty"` // of OpActivate shared: which migration, and for how long
 	Link     bool         `json:"link,omitempty"`   // of OpActivate: also (re)make disk.N in the home
 	Remove   bool         `json:"remove,omitempty"` // of OpSave: remove the volume after the receiver said it has all
+	Wipe     Wipe         `json:"wipe,omitempty"`   // against old data; "" is WipeDelete
+	Force    bool         `json:"force,omitempty"`  // of OpReap: also what another node was wiping, which is down
 }
 
 // Result is what a finished operation reports.
@@ -90,7 +99,9 @@ type Result struct {
 	Content   int64          `json:"content,omitempty"`
 	Members   int64          `json:"members,omitempty"`
 	Offloaded bool           `json:"offloaded,omitempty"` // zeroing was done by the device
+	Clean     bool           `json:"clean,omitempty"`     // no zeroing was needed
 	Zeroing   time.Duration  `json:"zeroing,omitempty"`
+	Wiped     int64          `json:"wiped,omitempty"`    // of OpReap and OpWipeFree, bytes
 	PeakRSS   int64          `json:"peak_rss,omitempty"` // bytes, of the agent and its child together
 	Info      *lvm.GroupInfo `json:"info,omitempty"`
 	Volumes   []lvm.Volume   `json:"volumes,omitempty"`
@@ -124,20 +135,15 @@ type Config struct {
 	HomeBases    []string // directories below which the homes are
 	FSTypes      []string // file systems that may be made
 	ReadGuestFS  bool     // mount what a guest has written, to save it as a tar
-	Zero         string   // auto, write or clean
-	WipeOnDelete bool
+	Wipe         Wipe     // the least that is done, whatever the request says
+	Zeroing      lvm.ZeroMode
+	WipeRate     int64  // bytes a second, 0 without a limit
+	WipeJobs     int    // wipes at a time
 	RunDir       string // for mount points
 	LockDir      string
 	Owner        string        // who owns links and files in a home
 	StallTimeout time.Duration // no sign of life from the other end
 }
-
-// Values of Config.Zero.
-const (
-	ZeroAuto  = "auto"  // by the device where it can, else by writing
-	ZeroWrite = "write" // always by writing
-	ZeroClean = "clean" // free space is known to be zero: only sample it
-)
 
 var (
 	operationPattern = regexp.MustCompile(`^[0-9a-f]{8,32}$`)
@@ -169,7 +175,7 @@ func (q *Request) validate(c *Config) error {
 }
 
 func (q *Request) validateIDs(*Config) error {
-	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpFile, OpMonitor, OpVolumes}
+	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpFile, OpMonitor, OpVolumes, OpReap, OpWipeFree}
 	switch {
 	case !slices.Contains(known, q.Op):
 		return fmt.Errorf("operation %q is not known to this agent", q.Op)
@@ -189,6 +195,8 @@ func (q *Request) validateIDs(*Config) error {
 		return fmt.Errorf("patience of %d seconds", q.Patience)
 	case q.Activate < lvm.Off || q.Activate > lvm.Shared:
 		return fmt.Errorf("activation mode %d", q.Activate)
+	case q.Wipe != "" && !slices.Contains(policies, q.Wipe):
+		return fmt.Errorf("policy against old data %q", q.Wipe)
 	}
 	return q.validateWindow()
 }
@@ -225,7 +233,7 @@ func (q *Request) validateGroup(c *Config) error {
 
 // validateHome holds Home to BASE/DATASTORE/VM, and to the ids of the request.
 func (q *Request) validateHome(c *Config) error {
-	if q.Op == OpMonitor || q.Op == OpVolumes {
+	if q.Op.ofGroup() {
 		return nil
 	}
 	if _, _, err := q.splitHome(c); err != nil {

@@ -49,10 +49,15 @@ type session struct {
 	acks     chan struct{} // the receiver of a save has it all
 	peer     string        // version of the other end
 	step     atomic.Pointer[string]
-	bytes    atomic.Int64
+	bytes    atomic.Int64 // of the running step
+	total    atomic.Int64 // of the running step, 0 unknown
+	before   atomic.Int64 // bytes of earlier steps of the same job
+	whole    atomic.Int64 // of the whole job, instead of total
 	seen     atomic.Int64 // when the peer was last heard of, Unix nanoseconds
 	busy     atomic.Bool  // a frame is here and waits for this end, not for the peer
 	childRSS int64
+
+	quarantined []string // volumes to be wiped and removed past the VM's lock
 }
 
 // Serve reads one request from in, does it, and answers on out. Its error was
@@ -188,7 +193,7 @@ func (c *session) signOfLife(ctx context.Context, cancel context.CancelCauseFunc
 			return
 		case <-tick.C:
 		}
-		p := Progress{Bytes: c.bytes.Load()}
+		p := Progress{Bytes: c.before.Load() + c.bytes.Load(), Total: max(c.whole.Load(), c.total.Load())}
 		if step := c.step.Load(); step != nil {
 			p.Step = *step
 		}
@@ -204,6 +209,7 @@ func (c *session) begin(step string) func(error) {
 	started := time.Now()
 	c.step.Store(&step)
 	c.bytes.Store(0)
+	c.total.Store(0)
 	return func(err error) {
 		outcome := "done"
 		if err != nil {
@@ -216,9 +222,12 @@ func (c *session) begin(step string) func(error) {
 func (c *session) progress(n int64) { c.bytes.Store(n) }
 
 func (c *session) log(level, format string, args ...any) {
-	subject := fmt.Sprintf("op %s: VM %d", c.req.Operation, c.req.VM)
-	if c.req.Disk >= 0 {
-		subject += fmt.Sprintf(" disk %d", c.req.Disk)
+	subject := "op " + c.req.Operation
+	if !c.req.Op.ofGroup() {
+		subject += fmt.Sprintf(": VM %d", c.req.VM)
+		if c.req.Disk >= 0 {
+			subject += fmt.Sprintf(" disk %d", c.req.Disk)
+		}
 	}
 	line := LogLine{Level: level, Text: subject + ": " + fmt.Sprintf(format, args...)}
 	_ = c.frames.writeJSON(frameLog, line) // a peer that is gone is noticed by signOfLife
@@ -232,13 +241,8 @@ func (c *session) perform(ctx context.Context) (Result, error) {
 			return Result{}, err
 		}
 	}
-	switch c.req.Op {
-	case OpMonitor:
-		info, err := g.Info(ctx)
-		return Result{Info: &info}, err
-	case OpVolumes:
-		volumes, err := g.Volumes(ctx)
-		return Result{Volumes: volumes}, err
+	if c.req.Op.ofGroup() {
+		return c.serveGroup(ctx, g)
 	}
 	if err := c.mayTakeOver(ctx, g); err != nil {
 		return Result{}, err
@@ -249,7 +253,27 @@ func (c *session) perform(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	res, err := c.change(ctx, g)
-	return res, errors.Join(err, lock.unlock())
+	err = errors.Join(err, lock.unlock())
+	reapErr := c.reapQuarantined(ctx, g)
+	if reapErr != nil && err == nil && c.req.Op == OpCreate {
+		c.log("warn", "an earlier attempt is not cleared away: %v", reapErr)
+		return res, nil
+	}
+	return res, errors.Join(err, reapErr)
+}
+
+// serveGroup does what concerns a volume group, and no VM of which to take the lock.
+func (c *session) serveGroup(ctx context.Context, g lvm.Group) (Result, error) {
+	switch c.req.Op {
+	case OpMonitor:
+		return c.monitor(ctx, g)
+	case OpReap:
+		return c.reapAll(ctx, g)
+	case OpWipeFree:
+		return c.wipeFree(ctx, g)
+	}
+	volumes, err := g.Volumes(ctx)
+	return Result{Volumes: volumes}, err
 }
 
 // mayTakeOver refuses the disks of a node that cannot be reached, where nothing tells that

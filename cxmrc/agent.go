@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"one-clvm/lvm"
 )
 
 // AgentPath is where a node's agent has its configuration.
@@ -27,10 +29,14 @@ var Agent = Registry{
 		Doc: "Where volume groups in files live, for machines without a SAN."},
 	{Name: "READ_GUEST_FS", Kind: KindBool, Default: "False",
 		Doc: "True: mount, read-only, file systems that a guest has written, to save them as a tar. The node's kernel then reads what the guest prepared."},
-	{Name: "ZERO", Kind: KindEnum, Default: "auto", Choices: []string{"auto", "write", "clean"},
-		Doc: "How new space is zeroed: auto lets the device do it where it can, write always writes zeroes, clean trusts that free space is zero already."},
-	{Name: "WIPE_ON_DELETE", Kind: KindBool, Default: "True",
-		Doc: "Zero a deleted disk before its space can be used again."},
+	{Name: "WIPE", Kind: KindEnum, Default: "create", Choices: wipePolicies,
+		Doc: "The least that is done against old data, whatever the front-end asks for (WIPE in cxmrc). Only with off a front-end may ask for off."},
+	{Name: "WIPE_METHOD", Kind: KindEnum, Default: "auto", Choices: []string{"auto", "write"},
+		Doc: "How space is zeroed, new and deleted: auto lets the device do it where it can, write always writes zeroes."},
+	{Name: "WIPE_RATE", Kind: KindSize, Default: "", Optional: true, Min: 1 << 20, Max: lvm.MaxSize,
+		Doc: "Bytes a second that wiping deleted disks and free space may take from the SAN, in LVM's syntax. Empty: no limit."},
+	{Name: "WIPE_JOBS", Kind: KindInt, Default: "2", Min: 1, Max: 64,
+		Doc: "Deleted disks that are wiped at the same time on this node; further ones wait."},
 	{Name: "TMP_ROOT", Kind: KindPath, Default: "/run/one-clvm",
 		Doc: "Directory for the agent's private mount points."},
 	{Name: "LOCK_DIR", Kind: KindPath, Default: "/run/lock/one-clvm",

@@ -23,10 +23,10 @@ func agentFile(t *testing.T, text string) string {
 }
 
 func TestTrustedFile(t *testing.T) {
-	config, err := trusted(agentFile(t, "ALLOWED_VGS='vg-one vg-two'\nZERO=write\n"))
+	config, err := trusted(agentFile(t, "ALLOWED_VGS='vg-one vg-two'\nWIPE_METHOD=write\n"))
 	require.NoError(t, err)
 	assert.Equal(t, []string{"vg-one", "vg-two"}, config.List("ALLOWED_VGS"))
-	assert.Equal(t, "write", config.String("ZERO"))
+	assert.Equal(t, "write", config.String("WIPE_METHOD"))
 	assert.Equal(t, "oneadmin", config.String("OWNER"))
 }
 
@@ -76,7 +76,7 @@ func TestAgentFileMustExistAndName(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.ErrorIs(t, checkDirectory(filepath.Join(t.TempDir(), "none"), 0), os.ErrNotExist)
 
-	_, err = trusted(agentFile(t, "ZERO=auto\n"))
+	_, err = trusted(agentFile(t, "WIPE=create\n"))
 	require.ErrorIs(t, err, ErrValue)
 	require.ErrorContains(t, err, "ALLOWED_VGS is not set; set it, for example: ALLOWED_VGS=vg-one")
 	_, err = trusted(agentFile(t, "ALLOWED_VGS=\n"))

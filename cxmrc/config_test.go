@@ -44,7 +44,7 @@ func TestDefaults(t *testing.T) {
 	agent := Defaults(Agent)
 	assert.Empty(t, agent.List("ALLOWED_VGS"), "nothing is allowed unless a file says so")
 	assert.Equal(t, []string{"ext2", "ext3", "ext4", "xfs", "btrfs", "swap", "vfat"}, agent.List("FSTYPES"))
-	assert.True(t, agent.Bool("WIPE_ON_DELETE"))
+	assert.Zero(t, agent.Size("WIPE_RATE"), "no limit")
 	assert.False(t, agent.Bool("READ_GUEST_FS") || agent.Bool("SINGLE_WRITER"))
 }
 

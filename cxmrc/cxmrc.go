@@ -118,8 +118,13 @@ func (c *Config) Bool(name string) bool { return must(parseBool(c.String(name)))
 // Int is a variable of KindInt.
 func (c *Config) Int(name string) int { return must(strconv.Atoi(c.String(name))) }
 
-// Size is a variable of KindSize, in bytes.
-func (c *Config) Size(name string) int64 { return must(lvm.ParseSize(c.String(name))) }
+// Size is a variable of KindSize, in bytes; 0 where an optional one is empty.
+func (c *Config) Size(name string) int64 {
+	if c.String(name) == "" {
+		return 0
+	}
+	return must(lvm.ParseSize(c.String(name)))
+}
 
 // must: values are checked when they come in, so an error is the program's mistake:
 // it asks for a variable as something that it is not.

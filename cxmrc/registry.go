@@ -59,8 +59,20 @@ func (r Registry) find(name string) (Variable, bool) {
 	return r[i], true
 }
 
+// wipePolicies are the values of WIPE, the one that does least first.
+var wipePolicies = []string{"off", "create", "discard", "delete"}
+
+// replaced are variables of earlier versions, with what to write instead.
+var replaced = map[string]string{
+	"ZERO":           "WIPE_METHOD=auto or WIPE_METHOD=write; instead of ZERO=clean, run tm-clvm wipe-free on the volume group",
+	"WIPE_ON_DELETE": "WIPE: WIPE=delete for True, WIPE=create for False, both here and in cxmrc",
+}
+
 // unknown makes the error for a name that does not exist.
 func (r Registry) unknown(name string) error {
+	if instead, ok := replaced[name]; ok {
+		return fmt.Errorf("%w %s: it was replaced by %s", ErrUnknown, name, instead)
+	}
 	best, distance := "", 4 // further away is no typing error
 	for _, v := range r {
 		if d := editDistance(strings.ToUpper(name), v.Name); d < distance {

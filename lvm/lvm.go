@@ -154,6 +154,8 @@ type Group interface {
 	Name() string
 	// Info reports the group's numbers. ErrNoGroup.
 	Info(ctx context.Context) (GroupInfo, error)
+	// Report is Info and Volumes by one report. ErrNoGroup.
+	Report(ctx context.Context) (GroupInfo, []Volume, error)
 	// Volumes lists all volumes of the group, by one report, sorted by name.
 	Volumes(ctx context.Context) ([]Volume, error)
 	// Volume finds one by name. ErrNotFound only after a clean report without it.

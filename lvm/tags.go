@@ -19,6 +19,11 @@ const (
 	TagParked = "parked"
 	// TagQuarantine is on a volume that was deleted and is not yet known to be wiped.
 	TagQuarantine = "quarantine"
+	// TagFreeSpace is on a volume in quarantine that nobody deleted: it holds free space
+	// of the group while that is wiped.
+	TagFreeSpace = "free-space"
+	// TagWipeFailed is on a volume in quarantine whose device could not be wiped.
+	TagWipeFailed = "wipe-failed"
 )
 
 // TagClean is on a volume group all of whose free space is known to read as zeros. (LVM
@@ -40,6 +45,8 @@ const (
 	// came from when it was taken.
 	TagSnapshot = "snapshot"
 	TagParent   = "parent"
+	TagWiper    = "wiper" // host name of the node that took it into quarantine
+	TagWiped    = "wiped" // bytes from its beginning that are known to be wiped
 )
 
 // Tags is a set of LVM tags, in LVM's order (sorted).

@@ -122,9 +122,9 @@ func (d *Driver) request(op agent.Op, call opennebula.Call, cfg *cxmrc.Config) a
 		disk = agent.AllDisks
 	}
 	return agent.Request{
-		Op: op, Operation: newOperation(), Group: cfg.String("VG_NAME"),
+		Op: op, Operation: NewOperation(), Group: cfg.String("VG_NAME"),
 		VM: call.VM, Disk: disk, DS: call.Home.Datastore, Home: call.Home.Home(),
-		Patience: cfg.Int("LOCK_TIMEOUT"),
+		Patience: cfg.Int("LOCK_TIMEOUT"), Wipe: agent.Wipe(cfg.String("WIPE")),
 	}
 }
 
@@ -135,8 +135,8 @@ func (d *Driver) fileRequest(call opennebula.Call) agent.Request {
 	return q
 }
 
-// newOperation makes the id that ties the log lines of both ends together.
-func newOperation() string {
+// NewOperation makes the id that ties the log lines of both ends together.
+func NewOperation() string {
 	id := make([]byte, 6)
 	_, _ = rand.Read(id) // never fails
 	return hex.EncodeToString(id)

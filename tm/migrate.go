@@ -126,7 +126,7 @@ func (d *Driver) planMonitor(ctx context.Context, call opennebula.Call) ([]Step,
 	if err != nil {
 		return nil, err
 	}
-	q := agent.Request{Op: agent.OpMonitor, Operation: newOperation(), Group: cfg.String("VG_NAME"), DS: ds.ID}
+	q := agent.Request{Op: agent.OpMonitor, Operation: NewOperation(), Group: cfg.String("VG_NAME"), DS: ds.ID}
 	return []Step{{What: "read volume group " + q.Group, Host: host, Request: q, Then: d.printCapacity}}, nil
 }
 

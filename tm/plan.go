@@ -114,7 +114,9 @@ func (d *Driver) summary(s Step, res agent.Result, started time.Time) string {
 	if res.Content > 0 {
 		line += fmt.Sprintf(", %s of content at %s/s", humanize.IBytes(uint64(res.Content)), humanize.IBytes(uint64(rate(res.Content, started))))
 	}
-	if res.Zeroing > 0 {
+	if res.Clean {
+		line += ", no zeroing needed: free space is known to be zero"
+	} else if res.Zeroing > 0 {
 		how := "written"
 		if res.Offloaded {
 			how = "done by the device"

@@ -36,10 +36,17 @@ func runAgent(ctx context.Context, argv []string, io stdio) error {
 func settings(cfg *cxmrc.Config) agent.Config {
 	return agent.Config{
 		Groups: cfg.List("ALLOWED_VGS"), Prefix: cfg.String("LV_PREFIX"), HomeBases: cfg.List("HOME_BASE"),
-		FSTypes: cfg.List("FSTYPES"), ReadGuestFS: cfg.Bool("READ_GUEST_FS"), Zero: cfg.String("ZERO"),
-		WipeOnDelete: cfg.Bool("WIPE_ON_DELETE"), RunDir: cfg.String("TMP_ROOT"), LockDir: cfg.String("LOCK_DIR"),
+		FSTypes: cfg.List("FSTYPES"), ReadGuestFS: cfg.Bool("READ_GUEST_FS"), Wipe: agent.Wipe(cfg.String("WIPE")), Zeroing: zeroMode(cfg),
+		WipeRate: cfg.Size("WIPE_RATE"), WipeJobs: cfg.Int("WIPE_JOBS"), RunDir: cfg.String("TMP_ROOT"), LockDir: cfg.String("LOCK_DIR"),
 		Owner: cfg.String("OWNER"), StallTimeout: agent.StallTimeout,
 	}
+}
+
+func zeroMode(cfg *cxmrc.Config) lvm.ZeroMode {
+	if cfg.String("WIPE_METHOD") == "write" {
+		return lvm.ZeroWrite
+	}
+	return lvm.ZeroAuto
 }
 
 // openGroup opens a file-backed volume group if there is one of that name, else LVM's.

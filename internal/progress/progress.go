@@ -21,7 +21,7 @@ const interval = 5 * time.Second
 // Meter counts the bytes of one transfer.
 type Meter struct {
 	what    string
-	total   int64 // 0: unknown
+	total   atomic.Int64 // 0: unknown
 	done    atomic.Int64
 	started time.Time
 	bars    *mpb.Progress
@@ -32,7 +32,8 @@ type Meter struct {
 // Start shows a job on out, if that is a terminal; otherwise line is called with a
 // sentence every few seconds. total is in bytes, 0 where nobody knows.
 func Start(out io.Writer, what string, total int64, line func(string)) *Meter {
-	m := &Meter{what: what, total: total, started: time.Now(), stop: make(chan struct{})}
+	m := &Meter{what: what, started: time.Now(), stop: make(chan struct{})}
+	m.total.Store(total)
 	if f, ok := out.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
 		m.bars = mpb.New(mpb.WithOutput(f))
 		m.bar = m.bars.New(total, mpb.BarStyle(),
@@ -61,8 +62,8 @@ func (m *Meter) sentence(now time.Time) string {
 	done := m.done.Load()
 	rate := uint64(float64(done) / max(now.Sub(m.started).Seconds(), 0.001))
 	text := fmt.Sprintf("%s: %s", m.what, humanize.IBytes(uint64(done)))
-	if m.total > 0 {
-		text += " of " + humanize.IBytes(uint64(m.total))
+	if total := m.total.Load(); total > 0 {
+		text += " of " + humanize.IBytes(uint64(total))
 	}
 	return text + fmt.Sprintf(" at %s/s", humanize.IBytes(rate))
 }
@@ -72,6 +73,19 @@ func (m *Meter) Add(n int) {
 	m.done.Add(int64(n))
 	if m.bar != nil {
 		m.bar.IncrBy(n)
+	}
+}
+
+// Set says how far the job is, and how large, where somebody else counts. A total of 0
+// leaves what was known.
+func (m *Meter) Set(done, total int64) {
+	m.done.Store(done)
+	if total > 0 {
+		m.total.Store(total)
+	}
+	if m.bar != nil {
+		m.bar.SetTotal(m.total.Load(), false)
+		m.bar.SetCurrent(done)
 	}
 }
 

@@ -69,14 +69,13 @@ func (s *session) relocate(v volumeRecord, start, count int64) error {
 	}
 	from := s.meta.bytes(v)
 	to := byteRange{Offset: start * s.meta.ExtentSize, Length: from.Length}
+	if err := s.soil(); err != nil {
+		return err
+	}
 	if err := copyRange(s.ctx, s.path(pvFile), from, to.Offset); err != nil {
 		return fmt.Errorf("copy %d bytes to other extents: %w", from.Length, err)
 	}
-	err := s.commit(func(m *metadata) {
-		moved := m.find(v.Name)
-		moved.Start, moved.Count = start, count
-		m.Tags = m.Tags.Without(lvm.TagClean) // the extents that it leaves are not
-	})
+	err := s.commit(func(m *metadata) { moved := m.find(v.Name); moved.Start, moved.Count = start, count })
 	if err != nil || !active {
 		return err
 	}

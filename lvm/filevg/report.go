@@ -32,9 +32,10 @@ func (s *session) info() lvm.GroupInfo {
 	}
 }
 
-// Volumes implements lvm.Group.
-func (g *Group) Volumes(ctx context.Context) (volumes []lvm.Volume, err error) {
+// Report implements lvm.Group.
+func (g *Group) Report(ctx context.Context) (info lvm.GroupInfo, volumes []lvm.Volume, err error) {
 	err = g.report(ctx, func(s *session) error {
+		info = s.info()
 		open, err := openDevices(slices.Collect(maps.Values(s.loops)))
 		if err != nil {
 			return err
@@ -44,7 +45,13 @@ func (g *Group) Volumes(ctx context.Context) (volumes []lvm.Volume, err error) {
 		}
 		return nil
 	})
-	return volumes, failer("report volumes", g.name, "")(err)
+	return info, volumes, failer("report volumes", g.name, "")(err)
+}
+
+// Volumes implements lvm.Group.
+func (g *Group) Volumes(ctx context.Context) ([]lvm.Volume, error) {
+	_, volumes, err := g.Report(ctx)
+	return volumes, err
 }
 
 // Volume implements lvm.Group.

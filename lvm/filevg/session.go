@@ -159,6 +159,22 @@ func (s *session) commit(edit func(*metadata)) error {
 	return nil
 }
 
+// soil says that free space will not be clean any more: what is copied lies in it until it
+// belongs to a volume, and in what a volume leaves. That is not undone.
+func (s *session) soil() error {
+	if !s.meta.Tags.Has(lvm.TagClean) {
+		return nil
+	}
+	next := s.meta.clone()
+	next.Tags = next.Tags.Without(lvm.TagClean)
+	next.Seqno++
+	if err := s.store(next); err != nil {
+		return err
+	}
+	s.meta = next
+	return nil
+}
+
 // activate attaches a loop device to the volume, unless it has one, and links to it.
 func (s *session) activate(v volumeRecord) error {
 	if _, active := s.loops[v.UUID]; !active {

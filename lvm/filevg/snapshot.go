@@ -22,6 +22,9 @@ func (g *Group) Snapshot(ctx context.Context, req lvm.SnapshotRequest) (v lvm.Vo
 		}
 		record.Origin = origin.UUID
 		// Until the commit, the new place is free space.
+		if err := s.soil(); err != nil {
+			return err
+		}
 		if err := copyRange(s.ctx, s.path(pvFile), s.meta.bytes(origin), s.meta.bytes(record).Offset); err != nil {
 			return fmt.Errorf("copy %s: %w", req.Origin, err)
 		}

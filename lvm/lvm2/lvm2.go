@@ -86,14 +86,20 @@ func (g *Group) Info(ctx context.Context) (lvm.GroupInfo, error) {
 	return info, g.failed("read", "", err)
 }
 
-// Volumes implements lvm.Group. It costs one lvs, in an lvmlockd group one lvmlockctl
+// Report implements lvm.Group. It costs one lvs, in an lvmlockd group one lvmlockctl
 // more, in an empty group one vgs more; the first call also asks for LVM's version.
-func (g *Group) Volumes(ctx context.Context) ([]lvm.Volume, error) {
+func (g *Group) Report(ctx context.Context) (lvm.GroupInfo, []lvm.Volume, error) {
 	if err := lvm.ValidateGroupName(g.name); err != nil {
-		return nil, g.failed("read", "", err)
+		return lvm.GroupInfo{}, nil, g.failed("read", "", err)
 	}
 	now, err := g.read(ctx)
-	return now.volumes, g.failed("read", "", err)
+	return now.info, now.volumes, g.failed("read", "", err)
+}
+
+// Volumes implements lvm.Group. It costs what Report costs.
+func (g *Group) Volumes(ctx context.Context) ([]lvm.Volume, error) {
+	_, volumes, err := g.Report(ctx)
+	return volumes, err
 }
 
 // Volume implements lvm.Group.

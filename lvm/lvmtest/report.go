@@ -19,8 +19,11 @@ var reportCases = []testCase{
 }
 
 func testEmptyGroup(t *testing.T, f Fixture) {
+	i, all, err := f.Group.Report(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, all)
 	assert.Empty(t, volumes(t, f))
-	i := info(t, f)
+	assert.Equal(t, info(t, f), i)
 	assert.Equal(t, f.Group.Name(), i.Name)
 	assert.NotEmpty(t, i.LockManager)
 	assert.Positive(t, i.ExtentSize)
@@ -49,6 +52,10 @@ func testReportIsSorted(t *testing.T, f Fixture) {
 		require.NoError(t, err)
 		assert.Equal(t, v, alone, "one report for all shows what the report for one shows")
 	}
+	whole, all, err := f.Group.Report(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, info(t, f), whole)
+	assert.Equal(t, volumes(t, f), all)
 }
 
 func testFindByTags(t *testing.T, f Fixture) {

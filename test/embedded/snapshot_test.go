@@ -150,10 +150,9 @@ func TestDiskWithSnapshots(t *testing.T) {
 func TestSnapshotNeedsSpace(t *testing.T) {
 	s := start(t, testbed.Options{})
 	s.vm(fakeoned.VolatileDisk(0, "", 600<<10))
-	s.settings(map[string]string{"ZERO": "clean"}, nil)
 	s.ok("mkimage", append([]string{fmt.Sprint(600 << 10), "raw", at("node1", 0)}, ofSystem...)...)
 	s.fails([]string{volume(0), "too little free space"}, "snap_create", ofSnapshot("node1", 0, 0)...)
 	assert.Equal(t, []string{volume(0)}, s.names())
-	s.settings(map[string]string{"WIPE_ON_DELETE": "False"}, nil)
+	s.settings(nil, map[string]string{"WIPE": "create"})
 	s.deleteDisk(0)
 }

@@ -91,10 +91,10 @@ func TestScriptsAndConfiguration(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, Verb("clone")+" a b\n", result.Stdout)
 
-	require.NoError(t, m.Configure(map[string]string{"ZERO": "write"}, map[string]string{"VG_NAME": "other"}))
+	require.NoError(t, m.Configure(map[string]string{"WIPE_METHOD": "write"}, map[string]string{"VG_NAME": "other"}))
 	text, err := os.ReadFile(agentConf)
 	require.NoError(t, err)
-	assert.Equal(t, "ALLOWED_VGS=\"vg-one\"\nFILE_VG_DIR=\""+GroupsDirectory()+"\"\nHOME_BASE=\"/var/lib/one/datastores\"\nZERO=\"write\"\n", string(text))
+	assert.Equal(t, "ALLOWED_VGS=\"vg-one\"\nFILE_VG_DIR=\""+GroupsDirectory()+"\"\nHOME_BASE=\"/var/lib/one/datastores\"\nWIPE_METHOD=\"write\"\n", string(text))
 	text, err = os.ReadFile(cxmrc)
 	require.NoError(t, err)
 	assert.Equal(t, "VG_NAME=\"other\"\n", string(text))

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/pflag"
+
+	"one-clvm/agent"
+	"one-clvm/cxmrc"
+	"one-clvm/internal/progress"
+	"one-clvm/internal/run"
+	"one-clvm/internal/version"
+	"one-clvm/opennebula"
+	"one-clvm/tm"
+)
+
+func runReap(ctx context.Context, argv []string, io stdio) error {
+	flags := pflag.NewFlagSet("reap", pflag.ContinueOnError)
+	force := flags.Bool("force", false, "also what another node was wiping, which is down")
+	return runOnGroup(ctx, flags, argv, io, func(group string) agent.Request {
+		return agent.Request{Op: agent.OpReap, Group: group, Force: *force}
+	})
+}
+
+func runWipeFree(ctx context.Context, argv []string, io stdio) error {
+	flags := pflag.NewFlagSet("wipe-free", pflag.ContinueOnError)
+	return runOnGroup(ctx, flags, argv, io, func(group string) agent.Request {
+		return agent.Request{Op: agent.OpWipeFree, Group: group}
+	})
+}
+
+// wiped is what these commands print with --json.
+type wiped struct {
+	Group   string  `json:"group"`
+	Bytes   int64   `json:"bytes"`
+	Seconds float64 `json:"seconds"`
+}
+
+// runOnGroup has an agent, this node's or another's, do a job on a volume group.
+func runOnGroup(ctx context.Context, flags *pflag.FlagSet, argv []string, io stdio, request func(group string) agent.Request) error {
+	node := flags.String("node", "", "do it on this node, over ssh; else here")
+	asJSON := flags.Bool("json", false, "exact numbers for programs")
+	words, err := parse(flags, argv, 1, 1)
+	if err != nil {
+		return err
+	}
+	q := request(words[0])
+	q.Operation = tm.NewOperation()
+	started := time.Now()
+	meter := progress.Start(io.err, flags.Name()+" "+q.Group, 0, func(line string) { fmt.Fprintln(io.err, line) })
+	res, err := onNode(ctx, *node, q, func(l agent.LogLine) {
+		if l.Level == "warn" {
+			fmt.Fprintln(io.err, l.Text)
+		}
+	}, func(p agent.Progress) { meter.Set(p.Bytes, p.Total) })
+	meter.Stop()
+	if err != nil {
+		return err
+	}
+	took := time.Since(started)
+	if *asJSON {
+		return json.NewEncoder(io.out).Encode(wiped{q.Group, res.Wiped, took.Seconds()})
+	}
+	_, err = fmt.Fprintf(io.out, "%s wiped in %s\n", humanize.IBytes(uint64(res.Wiped)), took.Round(time.Millisecond))
+	return err
+}
+
+// onNode asks the agent of a node; of this one where none is named.
+func onNode(ctx context.Context, node string, q agent.Request, onLog func(agent.LogLine), onProgress func(agent.Progress)) (agent.Result, error) {
+	cfg, err := cxmrc.LoadFound()
+	if err != nil {
+		return agent.Result{}, err
+	}
+	client := &agent.Client{
+		Runner: run.Exec{}, Version: version.String(), OnLog: onLog, OnProgress: onProgress,
+		StallTimeout: time.Duration(cfg.Int("STALL_TIMEOUT")) * time.Second,
+	}
+	if node != "" {
+		if err := opennebula.CheckHost(node); err != nil {
+			return agent.Result{}, err
+		}
+		return tm.Connection{Client: client, Config: cfg}.Do(ctx, node, q, agent.Transfer{})
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return agent.Result{}, err
+	}
+	return client.Do(ctx, agent.Local("this node", self), q, agent.Transfer{})
+}
