@@ -18,6 +18,9 @@ func TestLinksAreRebuilt(t *testing.T) {
 		return func(n *node) Request {
 			q := n.request(OpActivate)
 			q.Activate, q.Link = mode, true
+			if mode == lvm.Shared {
+				q.Window = &Window{"node1", "node2", 60}
+			}
 			return q
 		}
 	}
