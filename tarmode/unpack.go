@@ -71,7 +71,8 @@ type unpacker struct {
 	stats  UnpackStats
 	tree   *tree
 	flight *flight
-	batch  *batch      // being filled; nil: none
+	batch  *batch // being filled; nil: none
+	behind writeBehind
 	free   chan []byte // buffers, whose number bounds the memory
 	jobs   chan *batch
 
@@ -116,6 +117,9 @@ func (u *unpacker) run() error {
 	workers.Wait()
 	if u.batch != nil {
 		u.finish(u.batch)
+	}
+	if err := u.behind.end(); err != nil {
+		u.fail(fmt.Errorf("close: %w", err))
 	}
 	if err := context.Cause(u.ctx); err != nil {
 		return err

@@ -10,12 +10,9 @@ import (
 	"one-clvm/tarmode/archive"
 )
 
-// writeBehind is how much of a large file is written before the kernel is asked to start
-// with it: the disk works while the archive is read, not only when all is flushed.
-const writeBehind = 1 << 20
-
-// worthStarting is the least end of a file that is worth it, bytes.
-const worthStarting = 64 << 10
+// startEvery is how much of a large file is written before the kernel is asked to start
+// with it, bytes.
+const startEvery = 1 << 20
 
 // create makes a file, a symbolic link, a device node or a FIFO.
 func (u *unpacker) create(m *member) error {
@@ -38,43 +35,52 @@ func (u *unpacker) createFile(m *member) error {
 	if err != nil {
 		return err
 	}
-	err = u.fill(fd, m)
+	behind, err := u.fill(fd, m)
 	if err == nil {
 		err = setMetadata(fd, m.head)
 	}
 	if err == nil {
 		err = setTime(m.dir.fd, m.name, m.head)
 	}
-	if closed := unix.Close(fd); err == nil && closed != nil {
+	shut := unix.Close
+	if behind {
+		shut = u.behind.close
+	}
+	closed := shut(fd)
+	if err == nil && closed != nil {
 		err = fmt.Errorf("close: %w", closed)
 	}
 	return err
 }
 
-// fill writes the data of a file; holes stay holes.
-func (u *unpacker) fill(fd int, m *member) error {
-	w := extentWriter{fd: fd, extents: m.head.Sparse}
+// fill writes the data of a file; holes stay holes. behind tells that some of it is on
+// its way to the disk.
+func (u *unpacker) fill(fd int, m *member) (behind bool, err error) {
+	w := extentWriter{fd: fd, extents: m.head.Sparse, behind: &u.behind}
 	if m.head.Sparse == nil {
 		w.extents = []archive.Extent{{Length: m.head.Size}}
 	} else if err := unix.Ftruncate(fd, m.head.Size); err != nil {
-		return fmt.Errorf("set size to %d: %w", m.head.Size, err)
+		return false, fmt.Errorf("set size to %d: %w", m.head.Size, err)
 	}
 	if m.more == nil {
-		return w.write(m.data)
+		err = w.write(m.data)
+		return w.started, err
 	}
 	for piece := range m.more {
-		err := w.write(piece)
+		err = w.write(piece)
 		u.free <- piece
 		if err != nil {
-			return err
+			break
 		}
 	}
-	return nil
+	return w.started, err
 }
 
 // extentWriter puts bytes that follow each other in the archive where they belong.
 type extentWriter struct {
 	fd      int
+	behind  *writeBehind
+	started bool             // some of it is behind's
 	extents []archive.Extent // what is left to be written
 	pending int64            // bytes since writing was last started
 }
@@ -93,22 +99,26 @@ func (w *extentWriter) write(p []byte) error {
 			return fmt.Errorf("write %d bytes at %d: %w", len(p), e.Offset, err)
 		}
 		p = p[n:]
-		w.advance(e, int64(n))
+		if err := w.advance(int64(n)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (w *extentWriter) advance(e *archive.Extent, n int64) {
-	w.extents[0] = archive.Extent{Offset: e.Offset + n, Length: e.Length - n}
+// advance goes on behind the n bytes of the first extent that were written.
+func (w *extentWriter) advance(n int64) (err error) {
+	e := &w.extents[0]
+	e.Offset, e.Length = e.Offset+n, e.Length-n
 	w.pending += n
-	if w.pending >= writeBehind || w.extents[0].Length == 0 && w.pending >= worthStarting {
-		// Only a hint, so its outcome does not matter.
-		_ = unix.SyncFileRange(w.fd, e.Offset-w.pending, w.pending, unix.SYNC_FILE_RANGE_WRITE)
-		w.pending = 0
+	if w.pending >= startEvery || e.Length == 0 && w.pending >= worthStarting {
+		err = w.behind.start(w.fd, e.Offset-w.pending, w.pending)
+		w.started, w.pending = true, 0
 	}
-	if w.extents[0].Length == 0 {
-		w.extents = w.extents[1:]
+	if e.Length == 0 {
+		w.extents, w.pending = w.extents[1:], 0
 	}
+	return err
 }
 
 func createSymlink(m *member) error {
