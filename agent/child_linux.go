@@ -147,6 +147,7 @@ func dropPrivileges() error {
 }
 
 func unpackTree(t *task, root *os.File, reports *reporter) (err error) {
+	widen(os.Stdin.Fd())
 	plain, err := tarmode.Decompress(bufio.NewReaderSize(os.Stdin, 256<<10), t.Mode)
 	if err != nil {
 		return err

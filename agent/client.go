@@ -100,8 +100,12 @@ func firstOf(sent <-chan error) error {
 	}
 }
 
-// pipeSize of the pipes to and from ssh, bytes.
+// pipeSize of the pipes that a payload goes through, bytes.
 const pipeSize = 1 << 20
+
+// widen makes a pipe hold more, which only saves switches between processes: one that
+// is no pipe, or may not grow, stays as it is.
+func widen(pipe uintptr) { _, _ = unix.FcntlInt(pipe, unix.F_SETPIPE_SZ, pipeSize) }
 
 // link is a running agent's two pipes.
 type link struct {
@@ -119,7 +123,7 @@ func (c *Client) dial(ctx context.Context, host Host) (*link, error) {
 		return nil, errors.Join(err, childIn.Close(), in.Close())
 	}
 	for _, pipe := range []*os.File{in, out} {
-		_, _ = unix.FcntlInt(pipe.Fd(), unix.F_SETPIPE_SZ, pipeSize) // only saves switches between processes
+		widen(pipe.Fd())
 	}
 	l := &link{in: in, out: out, done: make(chan error, 1)}
 	go func() {

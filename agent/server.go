@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/user"
 	"slices"
 	"strconv"
@@ -63,6 +64,9 @@ type session struct {
 // Serve reads one request from in, does it, and answers on out. Its error was
 // already told to the other end, as far as that was possible.
 func (s *Server) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
+	if pipe, ok := in.(*os.File); ok {
+		widen(pipe.Fd())
+	}
 	frames := &frameWriter{w: out}
 	if err := frames.greet(s.Version); err != nil {
 		return fmt.Errorf("greet: %w", err)
