@@ -31,6 +31,8 @@ type Cmd struct {
 	// Confined starts the program in mount, PID, network and IPC namespaces of its
 	// own; it is killed when the caller dies.
 	Confined bool
+	// DiesWithCaller kills the program when the caller dies, whatever kills that.
+	DiesWithCaller bool
 
 	// Writer marks a program that writes LVM metadata: when ctx ends, the program is
 	// left alone, in its own process group, and the error wraps ErrStillRunning.
@@ -102,11 +104,13 @@ func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
 	cmd.Env = append(baseEnv(), append(append([]string{}, x.Env...), c.Env...)...)
 	cmd.ExtraFiles = c.Files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if c.Confined {
+	if c.Confined || c.DiesWithCaller {
 		// The death signal follows the thread that starts the program.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
+	if c.Confined {
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC
 	}
 	cmd.Stdin = c.Stdin

@@ -78,6 +78,15 @@ var roles = map[string]func() int{
 		}
 		return 1
 	},
+	// owner: start a child that is to die with its caller, and be killed once it runs.
+	"owner": func() int {
+		go func() {
+			await(filepath.Dir(os.Args[1]), filepath.Base(os.Args[1]))
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}()
+		_, err := child(context.Background(), "sleeper", Cmd{Args: os.Args[1:], DiesWithCaller: true})
+		return status(err)
+	},
 	// family: a child of its own that lives in the same process group.
 	"family": func() int {
 		cmd := exec.Command(os.Args[0], os.Args[1])
@@ -317,6 +326,15 @@ func TestWriterOutlivesItsCaller(t *testing.T) {
 		_, err := os.Stat(filepath.Join(dir, "done"))
 		return err == nil
 	}, time.Minute, time.Millisecond)
+}
+
+func TestDiesWithCaller(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	_, err := child(t.Context(), "owner", Cmd{Args: []string{file}})
+	require.ErrorContains(t, err, "killed")
+	pid, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return !exists(string(pid)) }, time.Minute, time.Millisecond, "process %s", pid)
 }
 
 func TestFilesAreDescriptorsFromThree(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"one-clvm/tarmode"
+	"one-clvm/test/build"
 	"one-clvm/test/debian"
 	"one-clvm/test/fakeoned"
 	"one-clvm/test/testbed"
@@ -68,7 +69,7 @@ func run(ctx context.Context, o options) (missed int, err error) {
 }
 
 func startMachine(ctx context.Context) (*testbed.Machine, error) {
-	root, err := testbed.Repository()
+	root, err := build.Repository()
 	if err != nil {
 		return nil, err
 	}

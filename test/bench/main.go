@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"one-clvm/test/build"
 	"one-clvm/test/debian"
 	"one-clvm/test/testbed"
 )
@@ -63,7 +64,7 @@ func main() {
 func prepare() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	root, err := testbed.Repository()
+	root, err := build.Repository()
 	if err != nil {
 		return err
 	}

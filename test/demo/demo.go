@@ -13,6 +13,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"one-clvm/tarmode"
+	"one-clvm/test/build"
 	"one-clvm/test/debian"
 	"one-clvm/test/fakeoned"
 	"one-clvm/test/testbed"
@@ -37,7 +38,7 @@ type demo struct {
 
 func run(ctx context.Context) (err error) {
 	d := &demo{images: map[tarmode.Mode]fakeoned.Image{}}
-	root, err := testbed.Repository()
+	root, err := build.Repository()
 	if err != nil {
 		return err
 	}

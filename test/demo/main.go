@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"one-clvm/test/build"
 	"one-clvm/test/debian"
 	"one-clvm/test/testbed"
 )
@@ -36,7 +37,7 @@ func main() {
 func prepare() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	root, err := testbed.Repository()
+	root, err := build.Repository()
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"one-clvm/lvm"
+	"one-clvm/test/build"
 	"one-clvm/test/fakeoned"
 	"one-clvm/test/testbed"
 )
@@ -22,7 +23,7 @@ import (
 // failpoints are the names of all instants at which the source can be killed.
 func failpoints(t *testing.T) []string {
 	t.Helper()
-	root, err := testbed.Repository()
+	root, err := build.Repository()
 	require.NoError(t, err)
 	var names []string
 	hit := regexp.MustCompile(`failpoint\.Hit\("([^"]+)"\)`)

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"one-clvm/internal/run"
+	"one-clvm/test/build"
 )
 
 // coverVariable names a directory: programs are then built to count what they execute,
@@ -41,45 +41,23 @@ func buildPrograms(directory string, builds []Build) error {
 	if len(builds) == 0 {
 		return nil
 	}
-	root, err := Repository()
-	if err != nil {
-		return err
-	}
 	target := filepath.Join(directory, scratchName, programs)
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return fmt.Errorf("programs: %w", err)
 	}
-	compiler, err := findGo()
-	if err != nil {
-		return err
-	}
 	for _, b := range builds {
-		arguments := []string{"build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(target, string(b))}
+		var arguments []string
 		if b != Plain {
 			arguments = append(arguments, "-tags", string(b))
 		}
 		if os.Getenv(coverVariable) != "" {
 			arguments = append(arguments, "-cover", "-coverpkg", covered)
 		}
-		_, err := run.Exec{}.Run(context.Background(), run.Cmd{
-			Path: compiler, Args: append(arguments, "./cmd/tm-clvm"), Dir: root, Env: append(os.Environ(), "CGO_ENABLED=0"),
-		})
-		if err != nil {
-			return fmt.Errorf("build the program under test: %w", err)
+		if err := build.Program(context.Background(), filepath.Join(target, string(b)), "./cmd/tm-clvm", arguments...); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// findGo looks the compiler up in the caller's own PATH, where the Makefile found it.
-func findGo() (string, error) {
-	for _, directory := range filepath.SplitList(os.Getenv("PATH")) {
-		path := filepath.Join(directory, "go")
-		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
-			return path, nil
-		}
-	}
-	return "", errors.New("no go in PATH")
 }
 
 // coverage is where processes put their counts. Every user may write there, and rename

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"one-clvm/test/build"
 	"one-clvm/test/fakeoned"
 )
 
@@ -109,7 +110,7 @@ func (m *Machine) install() error {
 	if err := copyFile(program, installed, 0o755); err != nil {
 		return err
 	}
-	root, err := Repository()
+	root, err := build.Repository()
 	if err != nil {
 		return err
 	}

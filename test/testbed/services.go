@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"one-clvm/test/build"
 )
 
 // stockSudoers is what Debian 12 ships.
@@ -24,7 +26,7 @@ root ALL=(ALL:ALL) ALL
 
 // installSudoers installs the file that the project ships, after visudo has agreed.
 func (m *Machine) installSudoers(ctx context.Context) error {
-	root, err := Repository()
+	root, err := build.Repository()
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -154,18 +153,4 @@ func startSelf(role, directory string, files []*os.File, attributes *syscall.Sys
 		return nil, fmt.Errorf("start %s: %w", role, err)
 	}
 	return process, nil
-}
-
-// Repository is the root of the checkout that the working directory is in.
-func Repository() (string, error) {
-	directory, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("working directory: %w", err)
-	}
-	for ; directory != "/"; directory = filepath.Dir(directory) {
-		if _, err := os.Stat(filepath.Join(directory, "go.mod")); err == nil {
-			return directory, nil
-		}
-	}
-	return "", errors.New("not inside a checkout: no go.mod above the working directory")
 }

@@ -1,0 +1,41 @@
+package cluster
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+
+	"one-clvm/test/build"
+)
+
+// Where the suite is on a node.
+const (
+	Program   = "/usr/libexec/one-clvm/tm-clvm"
+	AgentConf = "/etc/one-clvm/agent.conf"
+)
+
+// agentConf is the nodes' configuration of the agent.
+const agentConf = "ALLOWED_VGS=\"" + Group + "\"\nHOME_BASE=\"/var/lib/one/datastores\"\n"
+
+// installProduct puts the suite of this checkout on every node, as a package would.
+func (c *Cluster) installProduct(ctx context.Context, program string) error {
+	root, err := build.Repository()
+	if err != nil {
+		return err
+	}
+	if program == "" {
+		program = filepath.Join(c.Directory, "tm-clvm")
+		if err := build.Program(ctx, program, "./cmd/tm-clvm"); err != nil {
+			return err
+		}
+	}
+	return c.each(func(n *Node) error {
+		if err := n.PutFile(ctx, program, Program, 0o755); err != nil {
+			return err
+		}
+		if err := n.PutFile(ctx, filepath.Join(root, "sudoers.d/one-clvm"), "/etc/sudoers.d/one-clvm", 0o440); err != nil {
+			return err
+		}
+		return n.Put(ctx, AgentConf, strings.NewReader(agentConf), 0o644, 0)
+	})
+}

@@ -1,0 +1,82 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"one-clvm/lab/profile"
+)
+
+// step of setting a cluster up: programs that run at the same time, one on each node.
+// nil is a node that waits. The steps are part of a snapshot's name.
+type step [][]string
+
+// Devices of the SAN on every node.
+const (
+	GroupDevice = "/dev/sda"
+	homeDevice  = "/dev/sdb"
+)
+
+// first is a step of node1 alone, all one that every node does.
+func first(argv ...string) step { return step{argv} }
+
+func all(p profile.Profile, argv ...string) step {
+	s := step{}
+	for range p.Nodes {
+		s = append(s, argv)
+	}
+	return s
+}
+
+// steps make the volume group and the home of a profile on empty disks.
+func steps(p profile.Profile) []step {
+	var list []step
+	switch p.LockManager {
+	case profile.LockNone:
+		list = append(list, first("vgcreate", "-qq", "-y", Group, GroupDevice))
+	default:
+		list = append(list, first("vgcreate", "-qq", "-y", "--shared", "--lock-type", p.LockManager, Group, GroupDevice))
+		if p.Nodes > 1 {
+			list = append(list, step{nil, {"vgchange", "-qq", "--lockstart", Group}})
+		}
+	}
+	if p.SharedHome {
+		list = append(list,
+			first("mkfs.gfs2", "-q", "-O", "-p", "lock_dlm", "-t", "lab:home", "-j", fmt.Sprint(p.Nodes), "-J", "8", homeDevice),
+			all(p, "mount", "-t", "gfs2", "-o", "noatime", homeDevice, Home),
+			first("chown", "oneadmin:oneadmin", Home))
+	}
+	return list
+}
+
+func (c *Cluster) setUp(ctx context.Context) error {
+	for _, s := range steps(c.Profile) {
+		var group errgroup.Group
+		for i, argv := range s {
+			if argv == nil {
+				continue
+			}
+			group.Go(func() error {
+				_, err := c.Nodes[i].Output(ctx, argv...)
+				return err
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return fmt.Errorf("set the cluster up: %w", err)
+		}
+	}
+	return nil
+}
+
+// writeSteps writes what setUp does, for a hash.
+func writeSteps(w io.Writer, p profile.Profile) {
+	for _, s := range steps(p) {
+		for _, argv := range s {
+			fmt.Fprintln(w, strings.Join(argv, " "))
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"one-clvm/internal/run"
+)
+
+// Files of the system.
+const (
+	rootName      = "root.ext4"
+	kernelName    = "vmlinux"
+	modulesName   = "modules" // directory of what the initramfs loads, with a list "order"
+	systemVersion = "1"       // raised when the code below makes something else of the same lists
+)
+
+const release = "bookworm"
+
+// packages of a node, beyond the essential ones.
+var packages = []string{
+	"udev", "kmod", "iproute2", "procps", "util-linux", "openssh-server", "sudo",
+	"lvm2", "lvm2-lockd", "dmsetup", "thin-provisioning-tools", "multipath-tools", "sg3-utils",
+	"corosync", "dlm-controld", "gfs2-utils", "sanlock",
+	"e2fsprogs", "xfsprogs", "btrfs-progs", "dosfstools",
+	"tar", "gzip", "zstd", "rsync", "acl", "attr", "fdisk", "strace",
+}
+
+// kernelPackage depends on the newest kernel with all modules. That for clouds has
+// neither gfs2 nor dlm.
+const kernelPackage = "linux-image-amd64"
+
+// unneeded parts of packages.
+var unneeded = []string{"/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/i18n/*"}
+
+func makeSystem(ctx context.Context, progress io.Writer) (string, error) {
+	name := "system-" + hash(append([]string{systemVersion, release, kernelPackage, fmt.Sprint(unneeded, bootModules, nodeModules), accounts()}, packages...)...)
+	return Cached(ctx, name, progress, func(directory string) error {
+		if os.Geteuid() != 0 {
+			return errors.New("making it needs root (afterwards it is in the cache)")
+		}
+		fmt.Fprintln(progress, "making the nodes' system from Debian packages (about a minute, once)")
+		work := filepath.Join(directory, "work")
+		if err := os.Mkdir(work, 0o755); err != nil {
+			return err
+		}
+		if err := fillSystem(ctx, directory, work); err != nil {
+			return err
+		}
+		return os.RemoveAll(work)
+	})
+}
+
+func fillSystem(ctx context.Context, directory, work string) error {
+	tree := filepath.Join(work, "root")
+	if err := installPackages(ctx, tree); err != nil {
+		return err
+	}
+	if err := addAccounts(tree); err != nil {
+		return err
+	}
+	kernel, err := unpackKernel(ctx, work)
+	if err != nil {
+		return err
+	}
+	if err := kernel.installModules(ctx, tree); err != nil {
+		return err
+	}
+	if err := kernel.copyBootModules(filepath.Join(directory, modulesName)); err != nil {
+		return err
+	}
+	if err := kernel.decompress(ctx, filepath.Join(directory, kernelName)); err != nil {
+		return err
+	}
+	return makeFileSystem(ctx, tree, filepath.Join(directory, rootName))
+}
+
+func installPackages(ctx context.Context, tree string) error {
+	args := []string{"--mode=root", "--variant=minbase", "--format=directory",
+		"--aptopt=Acquire::Languages \"none\"", "--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io"}
+	for _, path := range unneeded {
+		args = append(args, "--dpkgopt=path-exclude="+path)
+	}
+	return call(ctx, "", "mmdebstrap", append(args, "--include="+strings.Join(packages, ","), release, tree)...)
+}
+
+// accounts are the lines that make the user oneadmin, with the numbers of OpenNebula's
+// packages. A star is no password; an exclamation mark would lock the account.
+func accounts() string {
+	return "/etc/passwd oneadmin:x:9869:9869::/var/lib/one:/bin/bash\n" +
+		"/etc/group oneadmin:x:9869:\n" +
+		"/etc/shadow oneadmin:*:19000:0:99999:7:::\n"
+}
+
+func addAccounts(tree string) error {
+	for line := range strings.Lines(accounts()) {
+		path, entry, _ := strings.Cut(line, " ")
+		file, err := os.OpenFile(filepath.Join(tree, path), os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = file.WriteString(entry)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeFileSystem makes the image. It is only read: no journal, no checksums.
+func makeFileSystem(ctx context.Context, tree, target string) error {
+	if err := os.WriteFile(target, nil, 0o644); err != nil {
+		return err
+	}
+	if err := os.Truncate(target, 700<<20); err != nil {
+		return err
+	}
+	return call(ctx, "", "mkfs.ext4", "-q", "-F", "-O", "^has_journal,^metadata_csum,^64bit", "-m", "0", "-N", "40000", "-d", tree, target)
+}
+
+// call runs a program in a directory; its last words are in the error.
+func call(ctx context.Context, directory, program string, args ...string) error {
+	var words bytes.Buffer
+	_, err := run.Exec{}.Run(ctx, run.Cmd{Path: program, Args: args, Dir: directory, Stdout: &words, Stderr: &words})
+	if err != nil {
+		lines := strings.Split(strings.TrimSpace(words.String()), "\n")
+		return fmt.Errorf("%w: %s", err, strings.Join(lines[max(0, len(lines)-10):], "; "))
+	}
+	return nil
+}

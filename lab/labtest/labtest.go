@@ -1,0 +1,100 @@
+// Package labtest gives tests a cluster of the lab each, fresh from its snapshot:
+//
+//	func TestSomething(t *testing.T) {
+//		c := labtest.Start(t, profile.Cluster)
+//		c.Output(t, c.Nodes[0], "lvcreate", "-aey", "-L", "8m", "-n", "lv-one-1-0", cluster.Group)
+//		_, err := c.Nodes[1].Output(t.Context(), "lvchange", "-aey", cluster.Group+"/lv-one-1-0")
+//		require.Error(t, err)
+//	}
+//
+// Nodes are run.Runners: lvm2.New(cluster.Group, c.Nodes[0], …) works on a node's LVM.
+// When the test fails, what the nodes know is in a folder that the log names.
+package labtest
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"one-clvm/internal/run"
+	"one-clvm/lab/cluster"
+	"one-clvm/lab/profile"
+	"one-clvm/test/build"
+)
+
+// Cluster is the cluster of one test.
+type Cluster struct{ *cluster.Cluster }
+
+// Start starts a cluster for the test, and ends it with the test.
+func Start(t *testing.T, p profile.Profile) Cluster {
+	t.Helper()
+	started := time.Now()
+	c, err := cluster.Start(t.Context(), cluster.Options{Profile: p, Progress: os.Stderr})
+	require.NoError(t, err)
+	t.Logf("%s: up after %s", p.Name, time.Since(started).Round(10*time.Millisecond))
+	t.Cleanup(func() {
+		if t.Failed() {
+			collect(t, c)
+		}
+		require.NoError(t, c.Stop())
+	})
+	return Cluster{c}
+}
+
+// FailuresVariable names the folder below which failing tests leave what the nodes know.
+const FailuresVariable = "ONE_CLVM_LAB_FAILURES"
+
+// collectTime bounds the collecting from a cluster that may be broken.
+const collectTime = time.Minute
+
+func collect(t *testing.T, c *cluster.Cluster) {
+	parent := os.Getenv(FailuresVariable)
+	if parent == "" {
+		parent = filepath.Join(os.TempDir(), "one-clvm-lab-failures")
+	}
+	folder := filepath.Join(parent, t.Name(), time.Now().UTC().Format("20060102T150405.000"))
+	ctx, cancel := context.WithTimeout(context.Background(), collectTime)
+	defer cancel()
+	err := c.Collect(ctx, folder)
+	t.Logf("what the nodes know is in %s (%v)", folder, err)
+}
+
+// Output runs a program on a node as root; it must succeed. The result is its standard
+// output.
+func (c Cluster) Output(t *testing.T, n *cluster.Node, argv ...string) string {
+	t.Helper()
+	out, err := n.Output(t.Context(), argv...)
+	require.NoError(t, err)
+	return out
+}
+
+// RunTests compiles the tests of a package of this checkout (with the build tag
+// lab) and runs them on the node as root with these
+// arguments ("-test.run", "Conformance"). What they print goes to standard output; their
+// failure is the test's.
+func (c Cluster) RunTests(t *testing.T, n *cluster.Node, name string, arguments ...string) {
+	t.Helper()
+	program := filepath.Join(c.Directory, filepath.Base(name)+".test")
+	require.NoError(t, build.TestProgram(t.Context(), program, name, "-tags", "lab", "-ldflags", "-s -w"))
+	const installed = "/run/lab/tests"
+	require.NoError(t, n.PutFile(t.Context(), program, installed, 0o755))
+	_, err := n.Run(t.Context(), run.Cmd{
+		Path: installed, Args: append([]string{"-test.v"}, arguments...), Env: []string{OnNodeVariable + "=" + c.Profile.Name},
+		Stdout: os.Stdout, Stderr: os.Stderr,
+	})
+	require.NoError(t, err)
+}
+
+// OnNodeVariable is set to the profile's name where RunTests runs tests.
+const OnNodeVariable = "ONE_CLVM_LAB_PROFILE"
+
+// OnNode is the profile of the node that this test program runs on, by way of RunTests.
+// Elsewhere there is none.
+func OnNode() (profile.Profile, bool) {
+	p, err := profile.Named(os.Getenv(OnNodeVariable))
+	return p, err == nil
+}

@@ -1,0 +1,53 @@
+//go:build lab
+
+package labtest_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"one-clvm/internal/run"
+	"one-clvm/lab/cluster"
+	"one-clvm/lab/labtest"
+	"one-clvm/lab/profile"
+)
+
+func TestEveryProfileComesUp(t *testing.T) {
+	for _, p := range profile.All() {
+		t.Run(p.Name, func(t *testing.T) {
+			c := labtest.Start(t, p)
+			require.Len(t, c.Nodes, p.Nodes)
+			for _, n := range c.Nodes {
+				lockType := c.Output(t, n, "vgs", "--noheadings", "-o", "vg_lock_type", cluster.Group)
+				want := p.LockManager
+				if want == profile.LockNone {
+					want = ""
+				}
+				assert.Equal(t, want, strings.TrimSpace(lockType), n.Name)
+				assert.Equal(t, n.Name+"\n", c.Output(t, n, "hostname"))
+				assert.Equal(t, "9869:9869\n", c.Output(t, n, "stat", "-c", "%u:%g", cluster.Home))
+				home := c.Output(t, n, "stat", "-f", "-c", "%T", cluster.Home)
+				assert.Equal(t, p.SharedHome, home == "gfs/gfs2\n", home)
+			}
+		})
+	}
+}
+
+func TestSSHReachesTheAgent(t *testing.T) {
+	c := labtest.Start(t, profile.Cluster)
+	for _, n := range c.Nodes {
+		for _, x := range []struct{ user, command, want string }{
+			{"root", "id -un", "root"},
+			{"oneadmin", "id -un", "oneadmin"},
+			{"oneadmin", "sudo -n " + cluster.Program + " agent < /dev/null | head -c 15 | tail -c 14", "one-clvm-agent"},
+			{"oneadmin", "ssh node2 hostname", "node2"},
+		} {
+			result, err := run.Exec{}.Run(t.Context(), run.Cmd{Path: "ssh", Args: []string{"-F", c.SSHConfig(), "-l", x.user, n.Name, x.command}})
+			require.NoError(t, err)
+			assert.Equal(t, x.want, strings.TrimSpace(string(result.Stdout)), "%s: %s", n.Name, x.command)
+		}
+	}
+}
