@@ -33,6 +33,7 @@ var kinds = []struct {
 	{"no-space", lvm.ErrNoSpace},
 	{"in-use", lvm.ErrInUse},
 	{"locked", lvm.ErrLocked},
+	{"unlocked", lvm.ErrUnlocked},
 	{"unknown-outcome", lvm.ErrUnknownOutcome},
 	{"not-larger", lvm.ErrNotLarger},
 	{"snapshots", lvm.ErrSnapshots},

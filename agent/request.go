@@ -29,13 +29,14 @@ const (
 	OpFile     Op = "file"     // put a file into a VM's home
 	OpMonitor  Op = "monitor"  // the volume group in numbers
 	OpVolumes  Op = "volumes"  // the volume group's volumes
+	OpDisks    Op = "disks"    // the physical volumes that this node sees
 	OpReap     Op = "reap"     // wipe and remove what is in quarantine
 	OpWipeFree Op = "wipefree" // wipe the volume group's free space
 )
 
 // ofGroup: the operation is about a volume group, not about a VM.
 func (o Op) ofGroup() bool {
-	return slices.Contains([]Op{OpMonitor, OpVolumes, OpReap, OpWipeFree}, o)
+	return slices.Contains([]Op{OpMonitor, OpVolumes, OpDisks, OpReap, OpWipeFree}, o)
 }
 
 // Content is what a new volume is filled with.
@@ -68,6 +69,12 @@ type Request struct {
 	// TakeOver is the node that has the disks and cannot be reached: whether it still uses
 	// them is only known where a lock manager knows it.
 	TakeOver string `json:"take_over,omitempty"`
+
+	// Local are the physical volumes of this node that no other node sees; SingleWriter says
+	// that the asking front-end is the only one that changes the group, by one request at a
+	// time. One of them is needed where the group has no lock manager.
+	Local        []string `json:"local,omitempty"`
+	SingleWriter bool     `json:"single_writer,omitempty"`
 
 	// Snapshot is the number of a snapshot of the disk: of OpSnapshot and OpRevert, and of
 	// OpSave and OpRemove where the disk itself is not meant.
@@ -105,6 +112,8 @@ type Result struct {
 	PeakRSS   int64          `json:"peak_rss,omitempty"` // bytes, of the agent and its child together
 	Info      *lvm.GroupInfo `json:"info,omitempty"`
 	Volumes   []lvm.Volume   `json:"volumes,omitempty"`
+
+	Disks []lvm.PhysicalVolume `json:"disks,omitempty"` // of OpDisks
 }
 
 // Start tells the receiver of a save what comes.
@@ -141,6 +150,7 @@ type Config struct {
 	WipeJobs     int    // wipes at a time
 	RunDir       string // for mount points
 	LockDir      string
+	SingleWriter bool          // a front-end may say that it is the only writer
 	Owner        string        // who owns links and files in a home
 	StallTimeout time.Duration // no sign of life from the other end
 }
@@ -165,7 +175,7 @@ const StallTimeout = 2 * time.Minute
 // validate checks every field against the node's configuration; the error names the
 // bad value. What passes is safe to use in an argument vector and below a home base.
 func (q *Request) validate(c *Config) error {
-	checks := []func(*Config) error{q.validateIDs, q.validateSnapshot, q.validateGroup, q.validateHome, q.validateContent, q.validateSave}
+	checks := []func(*Config) error{q.validateIDs, q.validateSnapshot, q.validateGroup, q.validateHome, q.validateContent, q.validateSave, q.validateLocal}
 	for _, check := range checks {
 		if err := check(c); err != nil {
 			return fmt.Errorf("request %s: %w", q.Op, err)
@@ -175,7 +185,7 @@ func (q *Request) validate(c *Config) error {
 }
 
 func (q *Request) validateIDs(*Config) error {
-	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpFile, OpMonitor, OpVolumes, OpReap, OpWipeFree}
+	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpFile, OpMonitor, OpVolumes, OpDisks, OpReap, OpWipeFree}
 	switch {
 	case !slices.Contains(known, q.Op):
 		return fmt.Errorf("operation %q is not known to this agent", q.Op)
@@ -222,7 +232,7 @@ func (q *Request) validateSnapshot(*Config) error {
 }
 
 func (q *Request) validateGroup(c *Config) error {
-	if q.Op == OpFile && q.Group == "" {
+	if q.Group == "" && (q.Op == OpFile || q.Op == OpDisks) {
 		return nil
 	}
 	if !slices.Contains(c.Groups, q.Group) {
@@ -233,7 +243,7 @@ func (q *Request) validateGroup(c *Config) error {
 
 // validateHome holds Home to BASE/DATASTORE/VM, and to the ids of the request.
 func (q *Request) validateHome(c *Config) error {
-	if q.Op.ofGroup() {
+	if q.Op.ofGroup() || q.Op == OpDisks {
 		return nil
 	}
 	if _, _, err := q.splitHome(c); err != nil {

@@ -37,6 +37,7 @@ type Server struct {
 	Config    Config
 	Runner    run.Runner
 	OpenGroup func(name string) (lvm.Group, error)
+	Disks     func(context.Context) ([]lvm.PhysicalVolume, error)
 	Version   string
 	Self      string // the program that Confined runs in, with the argument "confined"
 }
@@ -238,12 +239,13 @@ func (c *session) log(level, format string, args ...any) {
 }
 
 func (c *session) perform(ctx context.Context) (Result, error) {
-	var g lvm.Group
-	if c.req.Group != "" {
-		var err error
-		if g, err = c.OpenGroup(c.req.Group); err != nil {
-			return Result{}, err
-		}
+	if c.req.Op == OpDisks {
+		disks, err := c.Disks(ctx)
+		return Result{Disks: disks}, err
+	}
+	g, err := c.open()
+	if err != nil {
+		return Result{}, err
 	}
 	if c.req.Op.ofGroup() {
 		return c.serveGroup(ctx, g)

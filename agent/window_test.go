@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"testing"
@@ -27,6 +28,7 @@ func newPair(t *testing.T, lockType string) *pair {
 	for i, name := range []string{"node1", "node2"} {
 		p.hosts[i] = p.store.Host(name)
 		p.group[i] = lvm2.New("vg-one", p.hosts[i], lvm2.Options{})
+		p.group[i].Permit(func(context.Context, []lvm.PhysicalVolume) error { return nil })
 		p.nodes[i] = newNode(t)
 		p.nodes[i].server.OpenGroup = func(string) (lvm.Group, error) { return p.group[i], nil }
 	}

@@ -30,6 +30,9 @@ var (
 	ErrInUse = errors.New("volume is in use")
 	// ErrLocked: another node holds the volume in a conflicting mode.
 	ErrLocked = errors.New("volume is locked by another node")
+	// ErrUnlocked: the group has no lock manager, and nothing else shows that this node is
+	// the only one that changes it.
+	ErrUnlocked = errors.New("volume group has no lock manager")
 	// ErrUnknownOutcome: a deadline passed while a command that writes LVM metadata
 	// was still running. It was not killed; the volume group may or may not change.
 	ErrUnknownOutcome = errors.New("outcome unknown")
@@ -189,4 +192,23 @@ type Group interface {
 	Tag(ctx context.Context, name string, add, del Tags) (Volume, error)
 	// TagGroup does the same to the group's own tags.
 	TagGroup(ctx context.Context, add, del Tags) (GroupInfo, error)
+}
+
+// PhysicalVolume is a disk that LVM on a node sees.
+type PhysicalVolume struct {
+	UUID  string
+	Path  string // on this node
+	Group string // empty: in none
+}
+
+// Permission decides whether a group without a lock manager may be changed, by who else
+// may see its disks. It is asked before each change.
+type Permission func(ctx context.Context, disks []PhysicalVolume) error
+
+// Unlocked is a Group that may have no lock manager. Without a permission such a group
+// refuses every change (ErrUnlocked); one with a lock manager asks nobody.
+type Unlocked interface {
+	Group
+	// Permit sets the permission.
+	Permit(Permission)
 }

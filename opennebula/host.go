@@ -37,6 +37,15 @@ func (h *Host) Usable() bool {
 	return true
 }
 
+// SetAside says whether the administrator has taken the host out of service.
+func (h *Host) SetAside() bool {
+	switch h.State {
+	case HostDisabled, HostMonitoringDisabled, HostOffline:
+		return true
+	}
+	return false
+}
+
 // ParseHost reads a host document.
 func ParseHost(r io.Reader) (*Host, error) {
 	root, err := parseRoot(r, "HOST")

@@ -124,7 +124,7 @@ func (d *Driver) request(op agent.Op, call opennebula.Call, cfg *cxmrc.Config) a
 	return agent.Request{
 		Op: op, Operation: NewOperation(), Group: cfg.String("VG_NAME"),
 		VM: call.VM, Disk: disk, DS: call.Home.Datastore, Home: call.Home.Home(),
-		Patience: cfg.Int("LOCK_TIMEOUT"), Wipe: agent.Wipe(cfg.String("WIPE")),
+		Patience: cfg.Int("LOCK_TIMEOUT"), Wipe: agent.Wipe(cfg.String("WIPE")), SingleWriter: cfg.Bool("SINGLE_WRITER"),
 	}
 }
 

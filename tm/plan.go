@@ -73,16 +73,18 @@ func (d *Driver) step(ctx context.Context, s Step) error {
 	if s.Here != nil {
 		return s.Here(ctx)
 	}
-	var transfer agent.Transfer
-	if s.Transfer != nil {
-		var err error
-		if transfer, err = s.Transfer(ctx); err != nil {
-			return err
-		}
-	}
 	started := time.Now()
 	meter := progress.Start(d.Stderr, s.What, s.Total, func(line string) { d.Report.Info("op %s: %s", s.Request.Operation, line) })
-	res, err := d.Agents.Do(ctx, s.Host, s.Request, metered(transfer, meter))
+	res, err := d.ask(ctx, s, func(q agent.Request) (agent.Result, error) {
+		var transfer agent.Transfer
+		if s.Transfer != nil {
+			var err error
+			if transfer, err = s.Transfer(ctx); err != nil {
+				return agent.Result{}, err
+			}
+		}
+		return d.Agents.Do(ctx, s.Host, q, metered(transfer, meter))
+	})
 	meter.Stop()
 	if err != nil {
 		return err

@@ -30,6 +30,7 @@ func runAgent(ctx context.Context, argv []string, io stdio) error {
 	}
 	server.Config = settings(cfg)
 	server.OpenGroup = func(name string) (lvm.Group, error) { return openGroup(cfg, name) }
+	server.Disks = func(ctx context.Context) ([]lvm.PhysicalVolume, error) { return disks(ctx, cfg) }
 	return server.Serve(ctx, io.in, io.out)
 }
 
@@ -38,7 +39,7 @@ func settings(cfg *cxmrc.Config) agent.Config {
 		Groups: cfg.List("ALLOWED_VGS"), Prefix: cfg.String("LV_PREFIX"), HomeBases: cfg.List("HOME_BASE"),
 		FSTypes: cfg.List("FSTYPES"), ReadGuestFS: cfg.Bool("READ_GUEST_FS"), Wipe: agent.Wipe(cfg.String("WIPE")), Zeroing: zeroMode(cfg),
 		WipeRate: cfg.Size("WIPE_RATE"), WipeJobs: cfg.Int("WIPE_JOBS"), RunDir: cfg.String("TMP_ROOT"), LockDir: cfg.String("LOCK_DIR"),
-		Owner: cfg.String("OWNER"), StallTimeout: agent.StallTimeout,
+		SingleWriter: cfg.Bool("SINGLE_WRITER"), Owner: cfg.String("OWNER"), StallTimeout: agent.StallTimeout,
 	}
 }
 
@@ -47,6 +48,14 @@ func zeroMode(cfg *cxmrc.Config) lvm.ZeroMode {
 		return lvm.ZeroWrite
 	}
 	return lvm.ZeroAuto
+}
+
+// disks lists the physical volumes that this node sees: none where LVM is not installed.
+func disks(ctx context.Context, cfg *cxmrc.Config) ([]lvm.PhysicalVolume, error) {
+	if !run.Installed("lvm") {
+		return nil, nil
+	}
+	return lvm2.PhysicalVolumes(ctx, run.Exec{}, cfg.List("ALLOWED_VGS"))
 }
 
 // openGroup opens a file-backed volume group if there is one of that name, else LVM's.

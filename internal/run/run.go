@@ -169,6 +169,12 @@ func LookPath(name string) (string, error) {
 	return "", fmt.Errorf("program %s: %w in %s", name, exec.ErrNotFound, Path)
 }
 
+// Installed says whether a program is found.
+func Installed(name string) bool {
+	_, err := LookPath(name)
+	return err == nil
+}
+
 func baseEnv() []string {
 	env := []string{"PATH=" + Path, "LC_ALL=C", "LVM_SUPPRESS_FD_WARNINGS=1"}
 	if home := os.Getenv("HOME"); home != "" {

@@ -141,7 +141,8 @@ func validateSize(size int64) error {
 }
 
 // change is the frame of every method that changes something: check the arguments
-// before anything runs, keep other changes of the group out, read what is there.
+// before anything runs, keep other changes of the group out, read what is there, and ask
+// for permission where no lock manager does.
 func (g *Group) change(ctx context.Context, op, name string, fn func(before state) (lvm.Volume, error), checks ...func() error) (volume lvm.Volume, err error) {
 	checks = append([]func() error{func() error { return lvm.ValidateNames(g.name, name) }}, checks...)
 	for _, check := range checks {
@@ -152,6 +153,9 @@ func (g *Group) change(ctx context.Context, op, name string, fn func(before stat
 	err = g.exclusively(ctx, func() error {
 		before, err := g.read(ctx)
 		if err != nil {
+			return err
+		}
+		if err := g.permitted(ctx, before.info); err != nil {
 			return err
 		}
 		volume, err = fn(before)

@@ -220,7 +220,7 @@ func TestCreateTellsWhatItCouldNotUndo(t *testing.T) {
 // somebody else's, whatever its tags.
 func TestCreateRaceKeepsTheOther(t *testing.T) {
 	c := newCluster(lvmfake.LockNone)
-	group := lvm2.New(vg, meddler{c.hostA, "lvm", func() { c.createOnB(t) }}, lvm2.Options{})
+	group := allowed(lvm2.New(vg, meddler{c.hostA, "pvs", func() { c.createOnB(t) }}, lvm2.Options{}))
 	_, err := group.Create(t.Context(), request())
 	require.ErrorIs(t, err, lvm.ErrExists)
 	assert.Equal(t, []string{disk}, c.store.Names(vg))
@@ -257,7 +257,7 @@ func TestRenameChecksThatItIsTheSameVolume(t *testing.T) {
 		_, err = c.hostB.Run(t.Context(), run.Cmd{Path: "lvcreate", Args: []string{"-L4M", "-n", "lv-one-43-0", vg}})
 		assert.NoError(t, err)
 	}}
-	err := lvm2.New(vg, swapped, lvm2.Options{}).Rename(t.Context(), disk, "lv-one-43-0")
+	err := allowed(lvm2.New(vg, swapped, lvm2.Options{})).Rename(t.Context(), disk, "lv-one-43-0")
 	require.ErrorIs(t, err, lvm2.ErrNoEffect)
 }
 

@@ -62,7 +62,7 @@ func TestHintIsBorneOut(t *testing.T) {
 		_, err := c.hostB.Run(ctx, run.Cmd{Path: "lvremove", Args: []string{"-y", vg + "/" + disk}})
 		assert.NoError(t, err)
 	})}
-	_, err = lvm2.New(vg, gone, lvm2.Options{}).Tag(ctx, disk, lvm.Tags{"x"}, nil)
+	_, err = allowed(lvm2.New(vg, gone, lvm2.Options{})).Tag(ctx, disk, lvm.Tags{"x"}, nil)
 	require.ErrorIs(t, err, lvm.ErrNotFound)
 }
 
@@ -271,14 +271,14 @@ func TestDeadlineDoesNotKillWriter(t *testing.T) {
 	c := newCluster(lvmfake.LockNone)
 	c.create(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	group := lvm2.New(vg, script(func(cmd run.Cmd) (run.Result, error) {
+	group := allowed(lvm2.New(vg, script(func(cmd run.Cmd) (run.Result, error) {
 		if cmd.Path != "lvremove" {
 			return c.hostA.Run(ctx, cmd)
 		}
 		go func() { await(dir, "started"); cancel() }()
 		cmd.Path, cmd.Env = self, []string{childRole + "=" + dir}
 		return run.Exec{}.Run(ctx, cmd)
-	}), lvm2.Options{})
+	}), lvm2.Options{}))
 	require.ErrorIs(t, group.Remove(ctx, disk), lvm.ErrUnknownOutcome)
 	assert.NoFileExists(t, filepath.Join(dir, "done"))
 	touch(dir, "gate")

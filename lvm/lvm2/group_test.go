@@ -47,9 +47,15 @@ func (p *pauses) sleep(ctx context.Context, d time.Duration) error {
 func newCluster(lockType string) *cluster {
 	store := lvmfake.NewStore(lvmfake.GroupSpec{Name: vg, LockType: lockType, Extents: 100})
 	c := &cluster{store: store, hostA: store.Host("a"), hostB: store.Host("b"), pauses: &pauses{}}
-	c.a = lvm2.New(vg, c.hostA, lvm2.Options{Sleep: c.pauses.sleep})
-	c.b = lvm2.New(vg, c.hostB, lvm2.Options{Sleep: c.pauses.sleep})
+	c.a = allowed(lvm2.New(vg, c.hostA, lvm2.Options{Sleep: c.pauses.sleep}))
+	c.b = allowed(lvm2.New(vg, c.hostB, lvm2.Options{Sleep: c.pauses.sleep}))
 	return c
+}
+
+// allowed is a group that may be changed without a lock manager.
+func allowed(g *lvm2.Group) *lvm2.Group {
+	g.Permit(func(context.Context, []lvm.PhysicalVolume) error { return nil })
+	return g
 }
 
 func (c *cluster) create(t *testing.T) lvm.Volume {

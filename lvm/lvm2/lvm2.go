@@ -61,9 +61,12 @@ type Group struct {
 	sleep   func(context.Context, time.Duration) error
 	version versionCache
 	filter  filterCache
+
+	permission lvm.Permission
+	mayChange  bool // permission was given; guarded by writers
 }
 
-var _ lvm.Group = (*Group)(nil)
+var _ lvm.Unlocked = (*Group)(nil)
 
 // New is the volume group vg, reached through r. Nothing runs before a method is
 // called; a name that LVM would not allow is refused then.
@@ -192,12 +195,15 @@ func (g *Group) readInfo(ctx context.Context) (lvm.GroupInfo, error) {
 	return groupInfo(g.name, rows[0])
 }
 
+func reportArgs(fields []string) []string {
+	return []string{"--reportformat", "json", "--units", "b", "--nosuffix", "-o", strings.Join(fields, ",")}
+}
+
 // report runs one reporting command on the group and gives its rows. It is clean only
 // with status 0; the only failures that say something certain are those of the whole
 // group: it does not exist, or its locks cannot be had.
 func (g *Group) report(ctx context.Context, program, section string, fields []string) ([]row, error) {
-	args := []string{"--reportformat", "json", "--units", "b", "--nosuffix", "-o", strings.Join(fields, ","), g.name}
-	result, err := g.lvm(ctx, run.Cmd{Path: program, Args: args})
+	result, err := g.lvm(ctx, run.Cmd{Path: program, Args: append(reportArgs(fields), g.name)})
 	if err != nil {
 		if hint := hintOf(err); slices.Contains([]error{lvm.ErrNoGroup, ErrNoLockManager, ErrGroupBusy}, hint) {
 			return nil, fmt.Errorf("%w: %w", hint, err)

@@ -60,6 +60,9 @@ func (g *Group) TagGroup(ctx context.Context, add, del lvm.Tags) (info lvm.Group
 		if len(args) == 0 {
 			return nil
 		}
+		if err := g.permitted(ctx, info); err != nil {
+			return err
+		}
 		if err := g.write(ctx, "vgchange", append(args, g.name)...); err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ func init() {
 	programs = map[string]program{
 		"lvs":        {reporting, "--nosuffix --noheadings -a --all", lvs},
 		"vgs":        {reporting, "--nosuffix --noheadings -a --all", vgs},
+		"pvs":        {reporting, "--nosuffix --noheadings -a --all --foreign --shared", pvs},
 		"lvcreate":   {"--config -W --wipesignatures -Z --zero -a --activate -L --size -n --name --addtag --setautoactivation -c --chunksize", "-y --yes -s --snapshot", lvcreate},
 		"lvremove":   {"--config", "-y --yes -f --force", lvremove},
 		"lvrename":   {"--config", "-y --yes", lvrename},

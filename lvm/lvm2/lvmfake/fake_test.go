@@ -79,7 +79,7 @@ func TestTextsAndStatuses(t *testing.T) {
 		{"lvs --x", "", "  unrecognized option '--x'\n  Error during parsing of command line.\n", 3},
 		{"lvchange --addtag", "", "  option '--addtag' requires an argument\n  Error during parsing of command line.\n", 3},
 		{"lvs vg", "", "  lvmfake: only --reportformat json with --nosuffix and explicit fields is implemented\n", 3},
-		{"pvs", "", "  pvs: no such command\n", 2},
+		{"pvck", "", "  pvck: no such command\n", 2},
 		{"lvm help", "", "  No such command.  Try 'help'.\n", 2},
 		{"lvm version", "  LVM version:     2.03.16(2) (2022-05-18)\n  Library version: 1.02.185 (2022-05-18)\n  Driver version:  4.48.0\n", "", 0},
 		{"/sbin/lvchange -an vg/a", "", "", 0},

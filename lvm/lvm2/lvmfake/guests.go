@@ -36,7 +36,12 @@ func (h *Host) group(name string) *group {
 			}
 		}
 	}
-	return h.store.group(name)
+	for _, g := range h.store.groups {
+		if g.Name == name && g.seenBy(h) {
+			return g
+		}
+	}
+	return nil
 }
 
 var filterPattern = regexp.MustCompile(`"([ar])\|((?:[^"\\|]|\\.)*)\|"`)

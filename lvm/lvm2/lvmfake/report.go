@@ -38,7 +38,7 @@ func vgs(h *Host, out *reply, args arguments) {
 	var rows []map[string]string
 	if len(args.rest) == 0 {
 		for _, g := range h.store.groups {
-			if !g.shared() || h.locking != LockdNotConfigured {
+			if g.seenBy(h) && (!g.shared() || h.locking != LockdNotConfigured) {
 				rows = append(rows, h.groupFields(g))
 			}
 		}
@@ -46,6 +46,17 @@ func vgs(h *Host, out *reply, args arguments) {
 		rows = append(rows, h.groupFields(g))
 	}
 	h.printReport(out, "vg", args, rows)
+}
+
+// pvs lists the disks of all groups; those that LVM may not use only when asked for.
+func pvs(h *Host, out *reply, args arguments) {
+	var rows []map[string]string
+	for i, g := range h.store.groups {
+		if g.seenBy(h) && (!g.shared() || h.locking != LockdNotConfigured || args.has("--shared")) {
+			rows = append(rows, map[string]string{"pv_uuid": g.PV, "pv_name": "/dev/sd" + string(rune('b'+i)), "vg_name": g.Name})
+		}
+	}
+	h.printReport(out, "pv", args, rows)
 }
 
 // readable finds a group for a reading program, with the complaints that belong to it.
@@ -158,6 +169,7 @@ func (h *Host) printReport(out *reply, section string, args arguments, rows []ma
 	}
 	out.stdout.WriteString(h.noise)
 	known := h.volumeFields(&group{GroupSpec: GroupSpec{ExtentSize: 1}}, &volume{on: map[*Host]*presence{}})
+	known["pv_uuid"], known["pv_name"] = "", ""
 	var lines []string
 	for _, row := range rows {
 		var pairs []string

@@ -30,6 +30,8 @@ type GroupSpec struct {
 	LockType   string
 	ExtentSize int64 // bytes; 0 means 4 MiB
 	Extents    int64
+	PV         string // id of its one physical volume; "" for one of its own
+	Host       string // the only host that sees it; "" for a disk on the SAN
 }
 
 // Store is what the hosts share. It is safe for concurrent use.
@@ -71,9 +73,12 @@ type presence struct {
 // NewStore makes the SAN with empty volume groups.
 func NewStore(groups ...GroupSpec) *Store {
 	s := &Store{}
-	for _, spec := range groups {
+	for i, spec := range groups {
 		if spec.ExtentSize == 0 {
 			spec.ExtentSize = 4 << 20
+		}
+		if spec.PV == "" {
+			spec.PV = fmt.Sprintf("fAkePV-0000-1111-2222-3333-4444-%06d", i)
 		}
 		s.groups = append(s.groups, &group{GroupSpec: spec, seqno: 1})
 	}
@@ -88,6 +93,9 @@ func (s *Store) group(name string) *group {
 	}
 	return nil
 }
+
+// seenBy says whether the group's disks are connected to a host.
+func (g *group) seenBy(h *Host) bool { return g.Host == "" || g.Host == h.name }
 
 // uuid in LVM's form, another one each time.
 func (s *Store) uuid() string {
