@@ -27,7 +27,7 @@ func (c *session) disks(ctx context.Context, g lvm.Group) ([]lvm.Volume, error) 
 func (c *session) disksIn(g lvm.Group, volumes []lvm.Volume) ([]lvm.Volume, error) {
 	var out []lvm.Volume
 	for _, v := range volumes {
-		if !c.isDisk(v) || isSnapshot(v) || v.Tags.Has(lvm.TagQuarantine) {
+		if !c.isDisk(v) && !c.isLent(v) || isSnapshot(v) || v.Tags.Has(lvm.TagQuarantine) {
 			continue
 		}
 		if v.Tags.Get(tagReverting) != "" && c.req.Op != OpRevert {

@@ -23,6 +23,11 @@ func (c *session) create(ctx context.Context, g lvm.Group) (Result, error) {
 	if err := c.clearTheWay(ctx, g); err != nil {
 		return Result{}, err
 	}
+	if c.req.Content == ContentImage {
+		if _, _, err := c.sourceImage(ctx); err != nil {
+			return Result{}, err
+		}
+	}
 	var steps undo.Stack
 	home, err := c.makeHome(&steps)
 	if err != nil {
@@ -106,6 +111,8 @@ func (c *session) clearTheWay(ctx context.Context, g lvm.Group) error {
 		switch {
 		case v.Name == name && !v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagVM, c.req.VM), lvm.KeyTag(lvm.TagDisk, c.req.Disk)):
 			return &lvm.Error{Op: "create", Group: g.Name(), Volume: name, Err: fmt.Errorf("%w and was not made by this suite (tags: %q): remove or rename it by hand", lvm.ErrExists, v.Tags)}
+		case c.isLent(v) && (c.req.Op != OpLink || v.Name != c.imageName()):
+			return &lvm.Error{Op: "create", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: the VM uses this image in place as disk %d", lvm.ErrExists, c.req.Disk)}
 		case !c.isDisk(v) || v.Origin != "": // snapshots go with their disks
 			continue
 		case c.inQuarantine(v):
@@ -146,6 +153,8 @@ func (c *session) fill(ctx context.Context, g lvm.Group, v lvm.Volume, res *Resu
 		err = c.unpack(ctx, v, res)
 	case ContentDisk, ContentExtents:
 		err = c.writeDisk(ctx, v, res)
+	case ContentImage:
+		err = c.copyImage(ctx, v, res)
 	}
 	done(err)
 	if err != nil {

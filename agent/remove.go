@@ -9,7 +9,8 @@ import (
 	"one-clvm/lvm"
 )
 
-// remove removes a disk, or every disk and the home of a VM. What is not there any
+// remove removes a disk, or every disk and the home of a VM; images that it used in place
+// are given back. What is not there any
 // more is fine: the caller wants it gone. The volumes go into quarantine; wiping them
 // is left for later (reapQuarantined).
 func (c *session) remove(ctx context.Context, g lvm.Group) error {
@@ -20,6 +21,11 @@ func (c *session) remove(ctx context.Context, g lvm.Group) error {
 	for _, v := range volumes {
 		if err := c.refuseForeign(g, v); err != nil {
 			return err
+		}
+		if c.isLent(v) {
+			if err := c.giveBack(ctx, g, v); err != nil {
+				return err
+			}
 		}
 		if !c.isDisk(v) || v.Origin != "" { // snapshots go with their disks
 			continue

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"regexp"
@@ -26,6 +27,9 @@ const (
 	OpExtend   Op = "extend"   // grow a disk
 	OpSnapshot Op = "snapshot" // take a snapshot of a disk
 	OpRevert   Op = "revert"   // bring a disk back to a snapshot
+	OpLink     Op = "link"     // make an image on the SAN a VM's disk, in place
+	OpUnlink   Op = "unlink"   // give it back
+	OpStore    Op = "store"    // make an image on the SAN of a disk, or of one of its snapshots
 	OpFile     Op = "file"     // put a file into a VM's home
 	OpMonitor  Op = "monitor"  // the volume group in numbers
 	OpVolumes  Op = "volumes"  // the volume group's volumes
@@ -49,6 +53,7 @@ const (
 	ContentTar     Content = "tar"     // a file system with the files of a tar
 	ContentDisk    Content = "disk"    // a disk, byte by byte, perhaps compressed
 	ContentExtents Content = "extents" // a disk, only its data
+	ContentImage   Content = "image"   // a copy of Request.Image; there is no payload
 )
 
 // AllDisks in Request.Disk means every disk of the VM.
@@ -82,6 +87,9 @@ type Request struct {
 	Parent   *int `json:"parent,omitempty"` // of OpSnapshot: the snapshot that the disk came from
 	Space    int  `json:"space,omitempty"`  // of OpSnapshot: percent of the disk, for what changes
 
+	// Image is that of OpLink, OpUnlink and OpStore, and of OpCreate with ContentImage.
+	Image *Image `json:"image,omitempty"`
+
 	Size     int64        `json:"size,omitempty"` // bytes
 	Content  Content      `json:"content,omitempty"`
 	FSType   string       `json:"fstype,omitempty"`
@@ -93,7 +101,7 @@ type Request struct {
 	Activate lvm.Mode     `json:"activate,omitempty"`
 	Window   *Window      `json:"window,omitempty"` // of OpActivate shared: which migration, and for how long
 	Link     bool         `json:"link,omitempty"`   // of OpActivate: also (re)make disk.N in the home
-	Remove   bool         `json:"remove,omitempty"` // of OpSave: remove the volume after the receiver said it has all
+	Remove   bool         `json:"remove,omitempty"` // of OpSave and OpStore: remove the volume once its content is elsewhere
 	Wipe     Wipe         `json:"wipe,omitempty"`   // against old data; "" is WipeDelete
 	Force    bool         `json:"force,omitempty"`  // of OpReap: also what another node was wiping, which is down
 }
@@ -175,7 +183,7 @@ const StallTimeout = 2 * time.Minute
 // validate checks every field against the node's configuration; the error names the
 // bad value. What passes is safe to use in an argument vector and below a home base.
 func (q *Request) validate(c *Config) error {
-	checks := []func(*Config) error{q.validateIDs, q.validateSnapshot, q.validateGroup, q.validateHome, q.validateContent, q.validateSave, q.validateLocal}
+	checks := []func(*Config) error{q.validateIDs, q.validateSnapshot, q.validateGroup, q.validateImage, q.validateHome, q.validateContent, q.validateSave, q.validateLocal}
 	for _, check := range checks {
 		if err := check(c); err != nil {
 			return fmt.Errorf("request %s: %w", q.Op, err)
@@ -185,7 +193,7 @@ func (q *Request) validate(c *Config) error {
 }
 
 func (q *Request) validateIDs(*Config) error {
-	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpFile, OpMonitor, OpVolumes, OpDisks, OpReap, OpWipeFree}
+	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpReap, OpWipeFree}
 	switch {
 	case !slices.Contains(known, q.Op):
 		return fmt.Errorf("operation %q is not known to this agent", q.Op)
@@ -197,7 +205,7 @@ func (q *Request) validateIDs(*Config) error {
 		return fmt.Errorf("datastore id %d", q.DS)
 	case q.Disk < AllDisks || q.Disk > maxID:
 		return fmt.Errorf("disk id %d", q.Disk)
-	case q.Disk == AllDisks && slices.Contains([]Op{OpCreate, OpSave, OpExtend, OpSnapshot, OpRevert}, q.Op):
+	case q.Disk == AllDisks && slices.Contains([]Op{OpCreate, OpSave, OpExtend, OpSnapshot, OpRevert, OpLink, OpUnlink, OpStore}, q.Op):
 		return fmt.Errorf("needs one disk")
 	case q.TakeOver != "" && !hostPattern.MatchString(q.TakeOver):
 		return fmt.Errorf("host name %q", q.TakeOver)
@@ -214,7 +222,7 @@ func (q *Request) validateIDs(*Config) error {
 // validateSnapshot: a number exactly where one is needed.
 func (q *Request) validateSnapshot(*Config) error {
 	needed := slices.Contains([]Op{OpSnapshot, OpRevert}, q.Op)
-	allowed := needed || slices.Contains([]Op{OpSave, OpRemove}, q.Op) && q.Disk != AllDisks && !q.Remove
+	allowed := needed || slices.Contains([]Op{OpSave, OpStore, OpRemove}, q.Op) && q.Disk != AllDisks && !q.Remove
 	for _, number := range []*int{q.Snapshot, q.Parent} {
 		if number != nil && (*number < 0 || *number > maxID) {
 			return fmt.Errorf("snapshot id %d", *number)
@@ -235,10 +243,28 @@ func (q *Request) validateGroup(c *Config) error {
 	if q.Group == "" && (q.Op == OpFile || q.Op == OpDisks) {
 		return nil
 	}
-	if !slices.Contains(c.Groups, q.Group) {
-		return fmt.Errorf("volume group %q is not allowed on this node (ALLOWED_VGS is %q): add it to /etc/one-clvm/agent.conf, or correct VG_NAME on the front-end", q.Group, strings.Join(c.Groups, " "))
+	return validateGroupName(q.Group, c)
+}
+
+func validateGroupName(group string, c *Config) error {
+	if !slices.Contains(c.Groups, group) {
+		return fmt.Errorf("volume group %q is not allowed on this node (ALLOWED_VGS is %q): add it to /etc/one-clvm/agent.conf, or correct VG_NAME on the front-end", group, strings.Join(c.Groups, " "))
 	}
 	return nil
+}
+
+// validateImage: an image exactly where one is needed.
+func (q *Request) validateImage(c *Config) error {
+	needed := slices.Contains([]Op{OpLink, OpUnlink, OpStore}, q.Op) || q.Op == OpCreate && q.Content == ContentImage
+	switch {
+	case needed && q.Image == nil:
+		return errors.New("needs an image")
+	case !needed && q.Image != nil:
+		return errors.New("takes no image")
+	case !needed:
+		return nil
+	}
+	return q.Image.validate(q, c)
 }
 
 // validateHome holds Home to BASE/DATASTORE/VM, and to the ids of the request.
@@ -283,7 +309,7 @@ func (q *Request) validateContent(c *Config) error {
 		return nil
 	}
 	switch q.Content {
-	case ContentNone, ContentDisk, ContentExtents:
+	case ContentNone, ContentDisk, ContentExtents, ContentImage:
 		return nil
 	case ContentFS, ContentTar:
 	default:

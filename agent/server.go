@@ -296,7 +296,9 @@ func (c *session) mayTakeOver(ctx context.Context, g lvm.Group) error {
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(volumes, func(v lvm.Volume) bool { return c.isDisk(v) && !isSnapshot(v) && !v.Tags.Has(lvm.TagParked) }) {
+	if !slices.ContainsFunc(volumes, func(v lvm.Volume) bool {
+		return (c.isDisk(v) || c.isLent(v)) && !isSnapshot(v) && !v.Tags.Has(lvm.TagParked)
+	}) {
 		return nil // they were taken off that node before it was lost
 	}
 	return &lvm.Error{Op: string(c.req.Op), Group: g.Name(), Err: fmt.Errorf("%w, perhaps: oned has lost %s, where the disks of VM %d are, and the group has no lock manager that knows whether they are in use there: make sure that the node is off, then run onehost offline %s", lvm.ErrLocked, c.req.TakeOver, c.req.VM, c.req.TakeOver)}
@@ -323,6 +325,12 @@ func (c *session) change(ctx context.Context, g lvm.Group) (Result, error) {
 		return c.takeSnapshot(ctx, g)
 	case OpRevert:
 		return Result{}, c.revert(ctx, g)
+	case OpLink:
+		return c.link(ctx, g)
+	case OpUnlink:
+		return Result{}, c.unlink(ctx, g)
+	case OpStore:
+		return c.store(ctx, g)
 	case OpFile:
 		return Result{}, c.putFile(ctx)
 	}

@@ -68,6 +68,9 @@ func (c *session) takeSnapshot(ctx context.Context, g lvm.Group) (Result, error)
 	if err != nil {
 		return Result{}, err
 	}
+	if c.isLent(disk) {
+		return Result{}, &lvm.Error{Op: "snapshot", Group: g.Name(), Volume: disk.Name, Err: errors.New("it is an image that is used in place, and its snapshots would stay behind when the VM ends: use an image that is not persistent")}
+	}
 	for _, v := range snapshotsOf(volumes, disk) {
 		if !c.isRequested(v) {
 			continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -47,7 +48,7 @@ func (c *session) zero(ctx context.Context, g lvm.Group, v lvm.Volume, res *Resu
 
 // contentNeedsZeros: of a disk only its data is written.
 func (c *session) contentNeedsZeros() bool {
-	return c.req.Content == ContentDisk || c.req.Content == ContentExtents
+	return c.req.Op == OpStore || slices.Contains([]Content{ContentDisk, ContentExtents, ContentImage}, c.req.Content)
 }
 
 func (c *session) zeroEnds(ctx context.Context, device *os.File, size int64) error {

@@ -50,8 +50,8 @@ func (d *Driver) gather(ctx context.Context, call opennebula.Call) (*facts, erro
 // planClone: an image of the datastore becomes a disk of the VM. LN does the same: a
 // persistent image file is copied onto the SAN, and MVDS writes it back.
 func (d *Driver) planClone(ctx context.Context, call opennebula.Call) ([]Step, error) {
-	if len(call.Source.Path) == 0 || call.Source.Path[0] != '/' {
-		return nil, fmt.Errorf("image %q is not a file on the front-end: images on the SAN and URLs are %w", call.SourceRaw, ErrNotYet)
+	if onSAN(call.Source) {
+		return d.planCloneOnSAN(ctx, call)
 	}
 	if call.Home.Disk < 0 {
 		return d.planBootFile(call)

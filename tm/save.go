@@ -15,8 +15,8 @@ import (
 // planSave: CPDS saves a disk as a new image, MVDS writes a persistent disk back to
 // its image and removes the volume. The image file appears whole or not at all.
 func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]Step, error) {
-	if !strings.HasPrefix(call.Dest.Path, "/") {
-		return nil, fmt.Errorf("image %q is not a file on the front-end: images on the SAN are %w", call.DestRaw, ErrNotYet)
+	if onSAN(call.Dest) {
+		return d.planSaveOnSAN(ctx, call)
 	}
 	vm, err := d.Records.VM(ctx, call.VM)
 	if err != nil {

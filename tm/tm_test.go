@@ -195,7 +195,7 @@ func TestCloneRefuses(t *testing.T) {
 		edit func(*bench)
 		want string
 	}{
-		{"image on the SAN", "clone frontend:lv-oneimg-0 node1:" + home + "/disk.0 0 100", nil, "not supported"},
+		{"no image of ours on the SAN", "clone frontend:lv-root node1:" + home + "/disk.0 0 100", nil, "not supported"},
 		{"no file", clone, func(b *bench) { _ = os.Remove(b.image) }, "no such file"},
 		{"not a tar", clone, func(b *bench) { _ = os.WriteFile(b.image, []byte("not a tar, not even compressed"), 0o600) }, "image"},
 		{"empty", clone, func(b *bench) { _ = os.WriteFile(b.image, nil, 0o600) }, "empty"},
@@ -226,7 +226,6 @@ func TestCloneRefuses(t *testing.T) {
 // TestUnsupportedVerbExitsNonZero: what a verb can't do yet fails and says so.
 func TestUnsupportedVerbExitsNonZero(t *testing.T) {
 	for _, line := range []string{
-		"cpds node1:" + home + "/disk.0 lv-oneimg-4 -1 0 100",
 		"prebackup node1:" + home + " 0:1 one-0 0 101", "restore node1:" + home + " 0 5 0 -1",
 		"mv node1:" + home + "/disk.0 node1:/var/lib/one/datastores/102/0/disk.0 0 100",
 		"context /x/context.sh http://files/a node1:" + home + "/disk.4 0 101",

@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -58,7 +59,7 @@ func scenes(image fakeoned.Image) map[string]scene {
 	unpark := append([]string{at("frontend", 0), at("node1", 0)}, ofImage...)
 	cloned := func(s *site) { s.clone(image, 0) }
 	context := filepath.Join(testbed.Home, "vms/context.sh")
-	return map[string]scene{
+	all := map[string]scene{
 		"create": {func(*site) {}, "clone", append([]string{"frontend:" + image.Source, at("node1", 0)}, ofImage...),
 			func(s *site) { s.complete(0, lvm.Exclusive); s.checked(0, "ext4") }},
 		"discard": {cloned, "delete", append([]string{at("node1", 0)}, ofImage...),
@@ -86,6 +87,8 @@ func scenes(image fakeoned.Image) map[string]scene {
 		"file": {func(*site) {}, "context", append([]string{context, at("node1", 4)}, ofSystem...),
 			func(s *site) { s.root("isoinfo", "-d", "-i", device(4)) }},
 	}
+	maps.Copy(all, imageScenes())
+	return all
 }
 
 // crashing is an agent that kills itself at the instant that arm names.
@@ -110,7 +113,6 @@ func TestKillMatrix(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(testbed.Home, "vms/context.sh"), []byte("A=b\n"), 0o644))
 	image := s.tarImage(7, "64M", nil)
 	s.pack(smallTree(t), image)
-	s.vm(fakeoned.CloneDisk(0, image, 0))
 	for _, name := range failpoints(t) {
 		operation, _, _ := strings.Cut(name, ".")
 		if slices.Contains([]string{"wipe", "wipefree", "reap"}, operation) || name == "discard.soiled" {
@@ -121,6 +123,7 @@ func TestKillMatrix(t *testing.T) {
 		for _, then := range []string{"again", "delete"} {
 			t.Run(name+" "+then, func(t *testing.T) {
 				s := s.in(t)
+				s.vm(fakeoned.CloneDisk(0, image, 0))
 				c.before(s)
 				s.arm(name)
 				defer s.disarm()

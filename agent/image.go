@@ -1,0 +1,393 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strconv"
+	"time"
+
+	"one-clvm/internal/failpoint"
+	"one-clvm/internal/undo"
+	"one-clvm/lvm"
+	"one-clvm/tarmode"
+)
+
+// Image is an image that is a volume on the SAN.
+type Image struct {
+	Group string `json:"group"`
+	ID    int    `json:"id"`
+}
+
+func (i *Image) validate(q *Request, c *Config) error {
+	if err := validateGroupName(i.Group, c); err != nil {
+		return err
+	}
+	switch {
+	case i.ID < 0 || i.ID > maxID:
+		return fmt.Errorf("image id %d", i.ID)
+	case (q.Op == OpLink || q.Op == OpUnlink) && i.Group != q.Group:
+		return fmt.Errorf("image %d is in volume group %s, the VM's disks are in %s: an image that is used in place has to be where they are: give both datastores one VG_NAME", i.ID, i.Group, q.Group)
+	}
+	return nil
+}
+
+func (c *session) imageName() string {
+	return lvm.ImageName(c.Config.Prefix, c.req.Image.ID).String()
+}
+
+// isLent says by its tags whether a volume is an image that the request's VM uses in
+// place, as the disk or one of the disks that are meant.
+func (c *session) isLent(v lvm.Volume) bool {
+	lent := v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagVM, c.req.VM)) && v.Tags.Get(lvm.TagImage) != ""
+	return lent && (c.req.Disk == AllDisks || v.Tags.Has(lvm.KeyTag(lvm.TagDisk, c.req.Disk)))
+}
+
+// lentTags are what an image carries while a VM uses it.
+func (c *session) lentTags() lvm.Tags {
+	return lvm.NewTags(lvm.KeyTag(lvm.TagVM, c.req.VM), lvm.KeyTag(lvm.TagDisk, c.req.Disk), lvm.KeyTag(lvm.TagDS, c.req.DS))
+}
+
+func (c *session) imageError(op string, err error) error {
+	return &lvm.Error{Op: op, Group: c.req.Image.Group, Volume: c.imageName(), Err: err}
+}
+
+// findImage is the image's volume, whole and not in use by a VM, or by other only.
+func (c *session) findImage(ctx context.Context, g lvm.Group, op string) (lvm.Volume, error) {
+	v, err := g.Volume(ctx, c.imageName())
+	switch {
+	case err != nil:
+		return v, err
+	case !v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagImage, c.req.Image.ID)):
+		return v, c.imageError(op, fmt.Errorf("it is named as image %d but does not carry its tags (%q): look at it, and if it is that image: lvchange --addtag %s --addtag %s %s/%s",
+			c.req.Image.ID, v.Tags, lvm.TagOurs, lvm.KeyTag(lvm.TagImage, c.req.Image.ID), g.Name(), v.Name))
+	case v.Tags.Has(lvm.TagBuilding):
+		return v, c.imageError(op, errors.New("it was never completed (tag building): delete the image in OpenNebula and make it again"))
+	case v.Tags.Get(lvm.TagVM) != "" && !c.isLent(v):
+		return v, c.imageError(op, fmt.Errorf("%w: it is disk %s of VM %s", lvm.ErrInUse, v.Tags.Get(lvm.TagDisk), v.Tags.Get(lvm.TagVM)))
+	}
+	return v, nil
+}
+
+// link makes an image the disk of a VM, in place and for that VM alone. What a crash
+// leaves after each step is completed by the same request, and taken back by unlink:
+//
+//	tagged   an image that belongs to the VM and is active nowhere
+//	active   the same, active here
+//	linked   the finished disk
+func (c *session) link(ctx context.Context, g lvm.Group) (Result, error) {
+	if err := c.clearTheWay(ctx, g); err != nil {
+		return Result{}, err
+	}
+	v, err := c.findImage(ctx, g, "link")
+	if err != nil {
+		return Result{}, err
+	}
+	var steps undo.Stack
+	home, err := c.makeHome(&steps)
+	if err != nil {
+		return Result{}, err
+	}
+	defer home.close()
+	if v, err = c.lend(ctx, g, v, home, &steps); err != nil {
+		return Result{}, steps.Unwind(context.WithoutCancel(ctx), err)
+	}
+	return Result{Volume: v.Name, Path: v.Path, Size: v.Size}, nil
+}
+
+func (c *session) lend(ctx context.Context, g lvm.Group, v lvm.Volume, home *home, steps *undo.Stack) (lvm.Volume, error) {
+	steps.Push("give "+v.Name+" back", func(ctx context.Context) error { return c.untag(ctx, g, v) })
+	if _, err := g.Tag(ctx, v.Name, c.lentTags(), nil); err != nil {
+		return v, err
+	}
+	failpoint.Hit("link.tagged")
+	active, err := g.Activate(ctx, v.Name, lvm.Exclusive)
+	if err != nil {
+		return v, err
+	}
+	steps.Push("deactivate "+v.Name, func(ctx context.Context) error { return deactivate(ctx, g, v.Name) })
+	failpoint.Hit("link.active")
+	if err := home.link("disk."+strconv.Itoa(c.req.Disk), active.Path); err != nil {
+		return v, err
+	}
+	failpoint.Hit("link.linked")
+	steps.Disarm()
+	c.log("info", "image %d, volume %s, is in use in place", c.req.Image.ID, v.Name)
+	return active, nil
+}
+
+func deactivate(ctx context.Context, g lvm.Group, name string) error {
+	_, err := g.Activate(ctx, name, lvm.Off)
+	return err
+}
+
+func (c *session) untag(ctx context.Context, g lvm.Group, v lvm.Volume) error {
+	gone := lvm.NewTags(lvm.TagParked)
+	for _, key := range []string{lvm.TagVM, lvm.TagDisk, lvm.TagDS, lvm.TagMigrating} {
+		if value := v.Tags.Get(key); value != "" {
+			gone = gone.With(key + "=" + value)
+		}
+	}
+	_, err := g.Tag(ctx, v.Name, nil, gone.With(c.lentTags()...))
+	return err
+}
+
+// unlink gives back the image that a VM used in place; one that it does not use any more
+// is fine.
+func (c *session) unlink(ctx context.Context, g lvm.Group) error {
+	volumes, err := g.Volumes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range volumes {
+		if !c.isLent(v) {
+			continue
+		}
+		if !v.Tags.Has(lvm.KeyTag(lvm.TagImage, c.req.Image.ID)) {
+			return &lvm.Error{Op: "unlink", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("disk %d of VM %d is image %s, not %d", c.req.Disk, c.req.VM, v.Tags.Get(lvm.TagImage), c.req.Image.ID)}
+		}
+		if err := c.giveBack(ctx, g, v); err != nil {
+			return err
+		}
+	}
+	return c.removeLinks()
+}
+
+// giveBack takes an image from its VM. The tags go last: until then the same request finds
+// it again.
+//
+//	off      an image that belongs to the VM, with a link to nothing
+//	unlinked the same without the link
+//	untagged an image that anybody can use
+func (c *session) giveBack(ctx context.Context, g lvm.Group, v lvm.Volume) error {
+	if v.Open {
+		return &lvm.Error{Op: "unlink", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: VM %d still runs on it", lvm.ErrInUse, c.req.VM)}
+	}
+	if _, err := g.Activate(ctx, v.Name, lvm.Exclusive); err != nil { // no other node has it
+		return err
+	}
+	if err := deactivate(ctx, g, v.Name); err != nil {
+		return err
+	}
+	failpoint.Hit("unlink.off")
+	if c.req.Disk != AllDisks { // else the whole home goes
+		if err := c.removeLinks(); err != nil {
+			return err
+		}
+		failpoint.Hit("unlink.unlinked")
+	}
+	if err := c.untag(ctx, g, v); err != nil {
+		return err
+	}
+	failpoint.Hit("unlink.untagged")
+	c.log("info", "volume %s is an image again that no VM uses", v.Name)
+	return nil
+}
+
+// sourceImage is the image that a new disk is a copy of, and its volume group. The disk
+// becomes at least as large, and is said to hold the same file system.
+func (c *session) sourceImage(ctx context.Context) (lvm.Group, lvm.Volume, error) {
+	g, err := c.OpenGroup(c.req.Image.Group)
+	if err != nil {
+		return nil, lvm.Volume{}, err
+	}
+	v, err := c.findImage(ctx, g, "clone")
+	if err == nil && c.isLent(v) {
+		err = c.imageError("clone", fmt.Errorf("%w: it is disk %s of this VM", lvm.ErrInUse, v.Tags.Get(lvm.TagDisk)))
+	}
+	if err != nil {
+		return nil, v, err
+	}
+	c.req.Size, c.req.FSType = max(c.req.Size, v.Size), v.Tags.Get(lvm.TagFSType)
+	return g, v, nil
+}
+
+// copyImage fills a volume that reads as zeros with an image on the SAN: the data goes from
+// the SAN to the SAN through this node.
+func (c *session) copyImage(ctx context.Context, v lvm.Volume, res *Result) error {
+	g, image, err := c.sourceImage(ctx)
+	if err != nil {
+		return err
+	}
+	device, err := c.openImage(ctx, g, image.Name)
+	if err != nil {
+		return err
+	}
+	res.Content, err = c.copyDevice(ctx, device, image, v)
+	return errors.Join(err, device.Close(), c.leaveImage(ctx, g, image.Name))
+}
+
+// copyDevice copies what is not zero to a volume that is.
+func (c *session) copyDevice(ctx context.Context, from io.Reader, source, target lvm.Volume) (written int64, err error) {
+	to, err := os.OpenFile(target.Path, os.O_RDWR|os.O_EXCL, 0)
+	if err != nil {
+		return 0, fmt.Errorf("write volume %s: %w", target.Name, err)
+	}
+	defer func() { err = joinClose(err, to) }()
+	_, written, err = tarmode.CopySparse(ctx, io.LimitReader(from, source.Size), to, target.Size, c.progress)
+	if err != nil {
+		return written, fmt.Errorf("copy volume %s to %s: %w", source.Name, target.Name, err)
+	}
+	return written, nil
+}
+
+// openImage opens an image for reading. Nobody ever writes an image while it is copied, so
+// other nodes may read it, too: it is active shared. A crash leaves it so; whoever reads it
+// next on this node ends that.
+func (c *session) openImage(ctx context.Context, g lvm.Group, name string) (device *os.File, err error) {
+	err = c.alone(ctx, g, name, func() error {
+		v, err := g.Volume(ctx, name)
+		if err != nil {
+			return err
+		}
+		if v.Mode == lvm.Off {
+			if v, err = g.Activate(ctx, name, lvm.Shared); err != nil {
+				return err
+			}
+		}
+		failpoint.Hit("clone.active")
+		device, err = os.Open(v.Path)
+		return err
+	})
+	return device, err
+}
+
+// leaveImage deactivates an image that nobody on this node reads any more.
+func (c *session) leaveImage(ctx context.Context, g lvm.Group, name string) error {
+	ctx = context.WithoutCancel(ctx)
+	return c.alone(ctx, g, name, func() error {
+		v, err := g.Volume(ctx, name)
+		if err != nil || v.Mode == lvm.Off || v.Open {
+			return err
+		}
+		return deactivate(ctx, g, name)
+	})
+}
+
+// alone keeps this node's other agents from activating or deactivating an image.
+func (c *session) alone(ctx context.Context, g lvm.Group, name string, do func() error) error {
+	lock, err := lockVM(ctx, c.Config.LockDir, path.Join("image", g.Name(), name), time.Duration(c.req.Patience)*time.Second, false)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(), lock.unlock())
+}
+
+// store makes the content of a disk, or of one of its snapshots, an image on the SAN. What
+// a crash leaves after each step is a volume tagged building, which nobody deploys and the
+// same request fills again; after complete the finished image, perhaps still active here.
+func (c *session) store(ctx context.Context, g lvm.Group) (res Result, err error) {
+	volumes, disk, err := c.oneDisk(ctx, g)
+	if err != nil {
+		return Result{}, err
+	}
+	source := disk
+	if c.req.Snapshot != nil {
+		if source, err = c.findSnapshot(g, volumes, disk); err != nil {
+			return Result{}, err
+		}
+	}
+	err = c.whileActive(ctx, g, disk, func(lvm.Volume) error {
+		v, err := g.Volume(ctx, source.Name) // whether a snapshot is valid is known only now
+		if err == nil {
+			err = readable(v)
+		}
+		if err != nil {
+			return err
+		}
+		res, err = c.storeVolume(ctx, v)
+		return err
+	})
+	if err != nil || !c.req.Remove {
+		return res, err
+	}
+	return res, c.removeSaved(ctx, g, volumes, disk)
+}
+
+func (c *session) storeVolume(ctx context.Context, source lvm.Volume) (res Result, err error) {
+	g, err := c.OpenGroup(c.req.Image.Group)
+	if err != nil {
+		return Result{}, err
+	}
+	var steps undo.Stack
+	image, err := c.emptyImage(ctx, g, source, &steps)
+	if err != nil {
+		return Result{}, steps.Unwind(context.WithoutCancel(ctx), err)
+	}
+	res = Result{Volume: image.Name, Path: image.Path, Size: image.Size}
+	if err := c.fillImage(ctx, g, source, image, &res); err != nil {
+		return Result{}, steps.Unwind(context.WithoutCancel(ctx), err)
+	}
+	steps.Disarm()
+	return res, deactivate(ctx, g, image.Name)
+}
+
+// emptyImage is a volume for the content: a new one, or the one that the datastore driver
+// has made for this image.
+func (c *session) emptyImage(ctx context.Context, g lvm.Group, source lvm.Volume, steps *undo.Stack) (lvm.Volume, error) {
+	tags := lvm.NewTags(lvm.TagOurs, lvm.KeyTag(lvm.TagImage, c.req.Image.ID), lvm.TagBuilding, lvm.TagOp+"="+c.req.Operation)
+	v, err := g.Volume(ctx, c.imageName())
+	if errors.Is(err, lvm.ErrNotFound) {
+		v, err = g.Create(ctx, lvm.CreateRequest{Name: c.imageName(), Size: source.Size, Tags: tags})
+		if err != nil {
+			return v, err
+		}
+		steps.Push("remove volume "+v.Name, func(ctx context.Context) error { return c.discard(ctx, g, v) })
+		failpoint.Hit("store.created")
+		return v, nil
+	}
+	switch {
+	case err != nil:
+		return v, err
+	case !v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagImage, c.req.Image.ID)):
+		return v, c.imageError("store", fmt.Errorf("%w and was not made by this suite as image %d (tags: %q): remove or rename it by hand", lvm.ErrExists, c.req.Image.ID, v.Tags))
+	case v.Tags.Get(lvm.TagVM) != "" || v.Open:
+		return v, c.imageError("store", fmt.Errorf("%w (tags: %q)", lvm.ErrInUse, v.Tags))
+	}
+	if _, err = g.Tag(ctx, v.Name, tags, nil); err != nil {
+		return v, err
+	}
+	failpoint.Hit("refill.tagged")
+	if _, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
+		return v, err
+	}
+	steps.Push("deactivate "+v.Name, func(ctx context.Context) error { return deactivate(ctx, g, v.Name) })
+	failpoint.Hit("refill.active")
+	return g.Extend(ctx, v.Name, max(source.Size, v.Size))
+}
+
+func (c *session) fillImage(ctx context.Context, g lvm.Group, source, image lvm.Volume, res *Result) error {
+	if _, err := c.zero(ctx, g, image, res); err != nil {
+		return err
+	}
+	failpoint.Hit("store.zeroed")
+	from, err := os.Open(source.Path)
+	if err != nil {
+		return fmt.Errorf("read volume %s: %w", source.Name, err)
+	}
+	done := c.begin(fmt.Sprintf("copy %s to %s", source.Name, image.Name))
+	res.Content, err = c.copyDevice(ctx, from, source, image)
+	err = joinClose(err, from)
+	done(err)
+	if err == nil {
+		err = flush(image.Path)
+	}
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("store.copied")
+	var kept lvm.Tags
+	if fstype := source.Tags.Get(lvm.TagFSType); fstype != "" {
+		kept = lvm.NewTags(lvm.TagFSType + "=" + fstype)
+	}
+	done = c.begin("complete " + image.Name)
+	_, err = g.Tag(ctx, image.Name, kept, lvm.NewTags(lvm.TagBuilding))
+	done(err)
+	if err == nil {
+		failpoint.Hit("store.complete")
+	}
+	return err
+}

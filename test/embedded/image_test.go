@@ -1,0 +1,155 @@
+//go:build embedded
+
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"one-clvm/lvm"
+	"one-clvm/lvm/filevg"
+	"one-clvm/test/fakeoned"
+	"one-clvm/test/testbed"
+)
+
+// sanImage is the id of the image on the SAN, and savedImage that of one made of a disk.
+const (
+	sanImage   = 8
+	savedImage = 9
+)
+
+func imageVolume(id int) string { return "lv-oneimg-" + strconv.Itoa(id) }
+
+func (s *site) group() lvm.Group {
+	s.Helper()
+	g, err := filevg.Open(groupDir())
+	require.NoError(s, err)
+	return g
+}
+
+// putImage makes an image of 8 MiB on the SAN, as the datastore driver does, known to oned;
+// it is gone after the test.
+func (s *site) putImage(id int) fakeoned.Image {
+	s.Helper()
+	s.Cleanup(func() { s.dropImage(id) })
+	v, err := s.group().Create(s.Context(), lvm.CreateRequest{Name: imageVolume(id), Size: 8 << 20, Tags: lvm.NewTags("one", lvm.KeyTag("image", id))})
+	require.NoError(s, err)
+	device, err := os.OpenFile(v.Path, os.O_RDWR, 0)
+	require.NoError(s, err)
+	for _, at := range []int64{0, 3 << 20, 8<<20 - 4096} {
+		_, err = device.WriteAt(randomBytes(s.T, 4096), at)
+		require.NoError(s, err)
+	}
+	require.NoError(s, device.Sync())
+	require.NoError(s, device.Close())
+	_, err = s.group().Activate(s.Context(), v.Name, lvm.Off)
+	require.NoError(s, err)
+	return s.imageOnSAN(id)
+}
+
+func (s *site) imageOnSAN(id int) fakeoned.Image {
+	image := fakeoned.Image{ID: id, Name: imageVolume(id), SizeMiB: 8, Source: imageVolume(id)}
+	s.oned.Put(fakeoned.Images, id, image.Document())
+	return image
+}
+
+// dropImage removes an image as its datastore would; one that is not there is fine.
+func (s *site) dropImage(id int) {
+	s.Helper()
+	for _, v := range s.volumes() {
+		if v.Name == imageVolume(id) {
+			assert.NoError(s, s.group().Remove(context.WithoutCancel(s.Context()), v.Name))
+		}
+	}
+}
+
+// copyOf is what a volume holds, active or not.
+func (s *site) copyOf(name string) string {
+	s.Helper()
+	v, err := s.group().Volume(s.Context(), name)
+	require.NoError(s, err)
+	if v.Mode == lvm.Off {
+		v, err = s.group().Activate(s.Context(), name, lvm.Exclusive)
+		require.NoError(s, err)
+		defer func() {
+			_, err := s.group().Activate(s.Context(), name, lvm.Off)
+			require.NoError(s, err)
+		}()
+	}
+	content, err := os.ReadFile(v.Path)
+	require.NoError(s, err)
+	return string(content)
+}
+
+// imageScenes are those of images on the SAN.
+func imageScenes() map[string]scene {
+	same := func(s *site, a, b string) { assert.Equal(s, s.copyOf(a), s.copyOf(b)) }
+	onVM := func(s *site) { s.vm(fakeoned.CloneDisk(0, s.putImage(sanImage), 0)) }
+	clone := append([]string{"frontend:" + imageVolume(sanImage), at("node1", 0)}, ofImage...)
+	link := clone
+	cloned := func(s *site) { onVM(s); s.ok("clone", clone...) }
+	mvds := append([]string{at("node1", 0), imageVolume(sanImage)}, ofImage...)
+	cpds := append([]string{at("node1", 0), imageVolume(savedImage), "-1"}, ofImage...)
+	target := func(s *site) { s.Cleanup(func() { s.dropImage(savedImage) }); s.imageOnSAN(savedImage) }
+	return map[string]scene{
+		"clone": {onVM, "clone", clone, func(s *site) { s.complete(0, lvm.Exclusive); same(s, volume(0), imageVolume(sanImage)) }},
+		"link": {onVM, "ln", link, func(s *site) {
+			target, err := os.Readlink(device(0))
+			require.NoError(s, err)
+			v, err := s.group().Volume(s.Context(), imageVolume(sanImage))
+			require.NoError(s, err)
+			assert.Equal(s, v.Path, target)
+			assert.Equal(s, lvm.Exclusive, v.Mode)
+		}},
+		"unlink": {func(s *site) { onVM(s); s.ok("ln", link...) }, "mvds", mvds, func(s *site) {
+			assert.False(s, exists(device(0)))
+			v, err := s.group().Volume(s.Context(), imageVolume(sanImage))
+			require.NoError(s, err)
+			assert.Equal(s, lvm.NewTags("one", lvm.KeyTag("image", sanImage)), v.Tags)
+			assert.Equal(s, lvm.Off, v.Mode)
+		}},
+		"store":  {func(s *site) { cloned(s); target(s) }, "cpds", cpds, func(s *site) { same(s, volume(0), imageVolume(savedImage)) }},
+		"refill": {func(s *site) { cloned(s); s.putImage(savedImage) }, "cpds", cpds, func(s *site) { same(s, volume(0), imageVolume(savedImage)) }},
+	}
+}
+
+// An image on the SAN through the life of a VM: a copy, the image itself, a new image.
+func TestImagesOnSAN(t *testing.T) {
+	s := start(t, testbed.Options{})
+	for name, c := range imageScenes() {
+		t.Run(name, func(t *testing.T) {
+			s := s.in(t)
+			c.before(s)
+			before := s.copyOf(imageVolume(sanImage))
+			s.ok(c.verb, c.argv...)
+			c.after(s)
+			s.deleteHome()
+			assert.Equal(t, before, s.copyOf(imageVolume(sanImage)), "no VM's end touches an image")
+		})
+	}
+}
+
+// A persistent image is the disk of one VM only, and stays what the VM made of it.
+func TestPersistentImageOnSAN(t *testing.T) {
+	s := start(t, testbed.Options{})
+	image := s.putImage(sanImage)
+	s.vm(fakeoned.CloneDisk(0, image, 0))
+	link := append([]string{"frontend:" + image.Source, at("node1", 0)}, ofImage...)
+	s.ok("ln", link...)
+	other := fmt.Sprintf("node1:%s//datastores/%d/43/disk.1", testbed.Home, fakeoned.SystemDS)
+	s.fails([]string{"disk 0 of VM 42"}, "ln", "frontend:"+image.Source, other, "43", strconv.Itoa(fakeoned.ImageDS))
+	s.ok("mv", append([]string{at("node1", 0), at("frontend", 0)}, ofImage...)...)
+	s.ok("mv", append([]string{at("frontend", 0), at("node2", 0)}, ofImage...)...)
+	copied := s.scribble(0, 'x')
+	s.deleteDisk(0)
+	written, err := os.ReadFile(copied)
+	require.NoError(t, err)
+	assert.Equal(t, string(written), s.copyOf(image.Source))
+	s.deleteHome()
+}

@@ -1,0 +1,99 @@
+package tm
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"one-clvm/agent"
+	"one-clvm/cxmrc"
+	"one-clvm/lvm"
+	"one-clvm/opennebula"
+)
+
+// onSAN says whether an image is a volume, not a file on the front-end.
+func onSAN(image opennebula.Location) bool { return !strings.HasPrefix(image.Path, "/") }
+
+// imageOnSAN is the image that a source means, in the volume group of its datastore.
+func (d *Driver) imageOnSAN(ctx context.Context, call opennebula.Call, source opennebula.Location, raw string) (*agent.Image, error) {
+	cfg, err := d.datastoreConfig(ctx, d.Config, call.Datastore)
+	if err != nil {
+		return nil, err
+	}
+	prefix := cfg.String("LV_PREFIX")
+	name, err := lvm.ParseName(prefix, source.Path)
+	if source.Path == "" || err != nil || name.Kind != lvm.KindImage || name.Snapshot != lvm.NoSnapshot {
+		return nil, fmt.Errorf("image %q is neither a file on the front-end nor a volume %s: %w", raw, lvm.ImageName(prefix, 0), ErrNotYet)
+	}
+	return &agent.Image{Group: cfg.String("VG_NAME"), ID: name.Image}, nil
+}
+
+// planCloneOnSAN: CLONE copies the image's volume on the node, from the SAN to the SAN; LN
+// makes it the disk in place.
+func (d *Driver) planCloneOnSAN(ctx context.Context, call opennebula.Call) ([]Step, error) {
+	image, err := d.imageOnSAN(ctx, call, call.Source, call.SourceRaw)
+	if err != nil {
+		return nil, err
+	}
+	if call.Verb == "ln" {
+		cfg, err := d.systemConfig(ctx, call.Home.Datastore)
+		if err != nil {
+			return nil, err
+		}
+		q := d.imageRequest(agent.OpLink, call, cfg, image)
+		what := fmt.Sprintf("make image %d, a volume of %s, disk %d of VM %d in place", image.ID, image.Group, q.Disk, q.VM)
+		return []Step{{What: what, Host: call.Dest.Host, Request: q}}, nil
+	}
+	f, err := d.gather(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	q := d.imageRequest(agent.OpCreate, call, f.cfg, image)
+	q.Content = agent.ContentImage
+	if q.Size, err = d.diskSize(f, "", nil); err != nil {
+		return nil, err
+	}
+	what := fmt.Sprintf("make disk %d of VM %d, %s in %s, a copy of image %d in %s", q.Disk, q.VM, humanize.IBytes(uint64(q.Size)), q.Group, image.ID, image.Group)
+	return []Step{{What: what, Host: call.Dest.Host, Request: q}}, nil
+}
+
+func (d *Driver) imageRequest(op agent.Op, call opennebula.Call, cfg *cxmrc.Config, image *agent.Image) agent.Request {
+	q := d.request(op, call, cfg)
+	q.Image = image
+	return q
+}
+
+// planSaveOnSAN: CPDS copies the disk to the image's volume; MVDS gives back an image that
+// was used in place, and otherwise copies and removes the disk.
+func (d *Driver) planSaveOnSAN(ctx context.Context, call opennebula.Call) ([]Step, error) {
+	image, err := d.imageOnSAN(ctx, call, call.Dest, call.DestRaw)
+	if err != nil {
+		return nil, err
+	}
+	vm, err := d.Records.VM(ctx, call.VM)
+	if err != nil {
+		return nil, err
+	}
+	disk, err := vm.Disk(call.Home.Disk)
+	if err != nil {
+		return nil, err
+	}
+	at, err := d.whereDisksAre(ctx, call, call.Source.Host)
+	if err != nil {
+		return nil, err
+	}
+	q := d.requestAt(at, agent.OpStore, call)
+	q.Image, q.Remove = image, call.Verb == "mvds"
+	what := fmt.Sprintf("copy disk %d of VM %d to image %d, a volume of %s", q.Disk, q.VM, image.ID, image.Group)
+	switch {
+	case q.Remove && disk.ImageID == image.ID:
+		q.Op, q.Remove = agent.OpUnlink, false
+		what = fmt.Sprintf("give image %d back from disk %d of VM %d", image.ID, q.Disk, q.VM)
+	case call.Snapshot >= 0:
+		q.Snapshot = &call.Snapshot
+		what = fmt.Sprintf("copy snapshot %d of disk %d of VM %d to image %d, a volume of %s", call.Snapshot, q.Disk, q.VM, image.ID, image.Group)
+	}
+	return []Step{{What: what, Host: at.host, Request: q}}, nil
+}

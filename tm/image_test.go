@@ -1,0 +1,63 @@
+package tm
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"one-clvm/agent"
+)
+
+// The calls are those that oned 7.4 made (opennebula/testdata).
+func TestImagesOnSAN(t *testing.T) {
+	for _, c := range []struct {
+		line   string
+		asked  string
+		op     agent.Op
+		image  int
+		remove bool
+	}{
+		{"clone frontend:lv-oneimg-0 node1:" + home + "/disk.0 0 100", "node1 create disk 0", agent.OpCreate, 0, false},
+		{"ln frontend:lv-oneimg-1 node1:" + home + "/disk.1 0 100", "node1 link disk 1", agent.OpLink, 1, false},
+		{"cpds node2:" + home + "/disk.0 lv-oneimg-4 -1 0 100", "node2 store disk 0", agent.OpStore, 4, false},
+		{"mvds node2:" + home + "/disk.1 lv-oneimg-1 0 100", "node2 unlink disk 1", agent.OpUnlink, 1, false},
+		{"mvds node2:" + home + "/disk.0 lv-oneimg-9 0 100", "node2 store disk 0", agent.OpStore, 9, true},
+	} {
+		b := newBench(t)
+		b.oned.datastores[100].Template["VG_NAME"] = "vg-images"
+		require.NoError(t, b.call(c.line), c.line)
+		assert.Equal(t, []string{c.asked}, b.nodes.asked, "one connection, and no data through the front-end")
+		q := b.nodes.reqs[0]
+		assert.Equal(t, c.op, q.Op)
+		assert.Equal(t, "vg-one", q.Group, "the system datastore's")
+		assert.Equal(t, &agent.Image{Group: "vg-images", ID: c.image}, q.Image)
+		assert.Equal(t, c.remove, q.Remove)
+	}
+}
+
+func TestCloneOnSANSizes(t *testing.T) {
+	b := newBench(t)
+	require.NoError(t, b.call("clone frontend:lv-oneimg-0 node1:"+home+"/disk.0 0 100"))
+	assert.Equal(t, agent.ContentImage, b.nodes.reqs[0].Content)
+	assert.EqualValues(t, 2<<30, b.nodes.reqs[0].Size, "enlarged by the user: 2048 of 1024 MiB")
+}
+
+func TestSaveOfASnapshotOnSAN(t *testing.T) {
+	b := newBench(t)
+	require.NoError(t, b.call("cpds node1:"+home+"/disk.0 lv-oneimg-6 1 0 100"))
+	assert.Equal(t, 1, *b.nodes.reqs[0].Snapshot)
+}
+
+func TestNoImageOnSAN(t *testing.T) {
+	for _, source := range []string{"lv-one-7-0", "lv-oneimg-7_s1", "lv-oneimg-x", "other-lv"} {
+		for _, line := range []string{
+			"clone frontend:" + source + " node1:" + home + "/disk.0 0 100", "ln frontend:" + source + " node1:" + home + "/disk.0 0 100",
+			"cpds node1:" + home + "/disk.0 " + source + " -1 0 100", "mvds node1:" + home + "/disk.0 " + source + " 0 100",
+		} {
+			b := newBench(t)
+			assert.ErrorIs(t, b.call(line), ErrNotYet, line)
+			assert.Empty(t, b.nodes.asked)
+		}
+	}
+}
