@@ -180,8 +180,8 @@ func (g *Group) verified(ctx context.Context, name string, wrong func(lvm.Volume
 		return volume, nil
 	}
 	err = fmt.Errorf("%w: %s", ErrNoEffect, why)
-	if mode, ok := after.elsewhere[name]; ok {
-		return lvm.Volume{}, fmt.Errorf("%w (active %s there): %w", lvm.ErrLocked, mode, err)
+	if after.elsewhere[name] != lvm.Off {
+		err = g.locked(ctx, after, name, err)
 	}
 	return lvm.Volume{}, err
 }
@@ -209,6 +209,9 @@ func (g *Group) explain(ctx context.Context, name string, err error) error {
 	}
 	if !now.bearsOut(hint, name) {
 		return err
+	}
+	if errors.Is(hint, lvm.ErrLocked) {
+		return g.locked(ctx, now, name, err)
 	}
 	return fmt.Errorf("%w: %w", hint, err)
 }

@@ -30,7 +30,7 @@ func TestCLVMDKeepsTheOtherNodeOut(t *testing.T) {
 	require.NoError(t, err, "clvmd reports success")
 	_, err = c.b.Activate(ctx, disk, lvm.Exclusive)
 	require.ErrorIs(t, err, lvm.ErrLocked, "the report tells")
-	require.ErrorContains(t, err, "active exclusive there")
+	require.ErrorContains(t, err, "active exclusively on another node (clvmd does not tell which")
 	_, err = c.b.Activate(ctx, disk, lvm.Shared)
 	require.ErrorIs(t, err, lvm.ErrLocked)
 	require.ErrorIs(t, c.b.Remove(ctx, disk), lvm.ErrLocked)

@@ -29,6 +29,10 @@ func init() {
 		"lvm":        {"", "", lvmVersion},
 		"lvmconfig":  {"", "", lvmconfig},
 		"lvmlockctl": {"", "-i --info", lvmlockctl},
+
+		"dlm_tool":         {"", "-M", dlmTool},
+		"corosync-cmapctl": {"", "-b", corosyncCmapctl},
+		"sanlock":          {"-h", "", sanlock},
 	}
 }
 

@@ -145,7 +145,7 @@ func (h *Host) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 	h.calls = append(h.calls, c)
 	fault := h.takeFault(filepath.Base(c.Path))
 	h.mutex.Unlock()
-	if fault == nil && filepath.Base(c.Path) != "lvm" && h.hung() {
+	if fault == nil && strings.HasPrefix(filepath.Base(c.Path), "lv") && filepath.Base(c.Path) != "lvm" && h.hung() {
 		fault = &Fault{Hang: true}
 	}
 	if fault == nil {

@@ -129,7 +129,7 @@ func (h *Host) volumeFields(g *group, v *volume) map[string]string {
 		"lv_name": v.name, "lv_uuid": v.uuid, "lv_size": strconv.FormatInt(v.extents*g.ExtentSize, 10),
 		"lv_attr": kind + "wi-" + state + open + "----", "lv_active": h.activeField(g, v.base()), "lv_tags": strings.Join(v.tags, ","),
 		"lv_path": "/dev/" + g.Name + "/" + v.name, "lv_time": createdAt, "lv_layout": "linear", "lv_role": "public",
-		"lv_kernel_major": deviceMajor, "lv_kernel_minor": minor, "lv_device_open": isOpen, "lv_lockargs": g.LockType, "origin": origin, "origin_size": originSize,
+		"lv_kernel_major": deviceMajor, "lv_kernel_minor": minor, "lv_device_open": isOpen, "lv_lockargs": g.lockArgs(v), "origin": origin, "origin_size": originSize,
 	} {
 		fields[name] = value
 	}
