@@ -37,7 +37,7 @@ endif
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@$(if $(GO_OLD),echo; echo '$(GO_MISSING)',true)
 
 .PHONY: build
@@ -65,13 +65,32 @@ bench: deps build ## Measure against plain ssh pipes and full copies (needs root
 	@go build -trimpath -o $(CACHE)/bin/bench ./test/bench
 	@$(CACHE)/bin/bench $(BENCHFLAGS)
 
+PROFILE ?= cluster
+
+# The packages that have tests for the lab.
+LAB_PACKAGES = $(addprefix ./,$(sort $(dir $(shell git ls-files '*_lab_test.go'))))
+
+.PHONY: test-lab
+test-lab: deps ## Run the tests on emulated nodes that share a SAN (needs root once, for the image)
+	@.ci/go-test lab -tags lab -p 1 -count 1 -timeout 60m $(LAB_PACKAGES)
+
+.PHONY: lab
+lab: deps ## Start such nodes to work on (PROFILE=cluster) and say how to use them
+	@go run ./lab up $(PROFILE)
+
+.PHONY: lab-down
+lab-down: ## End them
+	@go run ./lab down
+
 .PHONY: lint
 lint: $(LINTER) ## Check formatting, vet and lint, the floors of the design included
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not formatted by gofmt:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet ./...
 	go vet -tags embedded,failpoint ./...
+	go vet -tags lab ./...
 	$(LINTER) run
 	$(LINTER) run --build-tags embedded,failpoint
+	$(LINTER) run --build-tags lab ./lab/... $(LAB_PACKAGES)
 
 $(LINTER):
 	@echo 'building golangci-lint $(LINTER_VERSION) from source (a few minutes, once)'

@@ -48,9 +48,13 @@ type Cluster struct {
 	Directory string // all its files
 	Nodes     []*Node
 
-	image image.Image
-	lock  *os.File
-	fence *fenceDevice
+	image  image.Image
+	lock   *os.File
+	fence  *fenceDevice
+	links  []*os.File // the nodes' ends of the private cable
+	keeper int
+
+	program string // the tm-clvm that nodes get
 }
 
 const (
@@ -90,7 +94,10 @@ func (c *Cluster) start(ctx context.Context, o Options) error {
 	if err := c.installProduct(ctx, o.Program); err != nil {
 		return fmt.Errorf("install the suite: %w", err)
 	}
-	return c.writeSSHConfig(ctx)
+	if err := c.writeSSHConfig(ctx); err != nil {
+		return err
+	}
+	return c.writeRecord()
 }
 
 func (c *Cluster) resumeOrBoot(ctx context.Context, o Options) error {
@@ -138,7 +145,7 @@ func describe(p profile.Profile, made image.Image, directory string) *Cluster {
 			Disks:       disks(directory),
 			Ports: []qemu.Port{
 				{Name: wire.PortName, Socket: filepath.Join(directory, name+".control"), Listen: true},
-				{Name: wire.FencePort, Socket: c.fenceSocket()},
+				{Name: wire.FencePort, Socket: fenceSocket(directory, name)},
 			},
 		}})
 	}
@@ -181,18 +188,20 @@ func emptyFile(path string, size int64) error {
 
 // startMachines starts all nodes, with the changes that prepare makes.
 func (c *Cluster) startMachines(prepare func(*qemu.Spec) error) error {
-	links, err := privateLinks(len(c.Nodes))
-	if err != nil {
-		return err
+	if c.links == nil && len(c.Nodes) > 1 {
+		var err error
+		if c.links, err = privateLinks(); err != nil {
+			return fmt.Errorf("private link: %w", err)
+		}
 	}
 	for i, n := range c.Nodes {
-		if links != nil {
-			n.spec.Private = links[i]
-			defer links[i].Close() // QEMU has its own
+		if c.links != nil {
+			n.spec.Private = c.links[i]
 		}
 		if err := prepare(&n.spec); err != nil {
 			return err
 		}
+		var err error
 		if n.machine, err = qemu.Start(n.spec); err != nil {
 			return err
 		}
@@ -203,30 +212,27 @@ func (c *Cluster) startMachines(prepare func(*qemu.Spec) error) error {
 // privateLinks are the ends of the cable between two nodes: datagram sockets on loopback,
 // connected with each other. Unlike a socket pair they drop what a frozen node does not
 // take.
-func privateLinks(nodes int) ([]*os.File, error) {
-	if nodes < 2 {
-		return nil, nil
-	}
+func privateLinks() ([]*os.File, error) {
 	var ends []*os.File
 	var addresses []unix.Sockaddr
 	for range 2 {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		if err != nil {
-			return nil, fmt.Errorf("private link: %w", err)
+			return nil, err
 		}
 		ends = append(ends, os.NewFile(uintptr(fd), "private link"))
 		if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-			return nil, fmt.Errorf("private link: %w", err)
+			return nil, err
 		}
 		address, err := unix.Getsockname(fd)
 		if err != nil {
-			return nil, fmt.Errorf("private link: %w", err)
+			return nil, err
 		}
 		addresses = append(addresses, address)
 	}
 	for i, end := range ends {
 		if err := unix.Connect(int(end.Fd()), addresses[1-i]); err != nil {
-			return nil, fmt.Errorf("private link: %w", err)
+			return nil, err
 		}
 	}
 	return ends, nil
@@ -256,7 +262,10 @@ func (c *Cluster) powerOff() {
 func (c *Cluster) Stop() error {
 	c.powerOff()
 	if c.fence != nil {
-		_ = c.fence.listener.Close() // the socket goes with the directory
+		c.fence.close()
+	}
+	for _, link := range c.links {
+		_ = link.Close() // a socket
 	}
 	return errors.Join(os.RemoveAll(c.Directory), c.lock.Close())
 }

@@ -8,9 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"one-clvm/lab/wire"
 )
@@ -21,49 +20,70 @@ const (
 	fenceLogName = "fence.log"
 )
 
-// fenceDevice is the power switch of the nodes: they ask it over their serial ports.
+// fenceDevice is the power switch of the nodes. Each has a line of its own to it.
 type fenceDevice struct {
 	directory string
 	nodes     []*Node
-	listener  net.Listener
+	listeners []net.Listener
+	mutex     sync.Mutex // one request after the other
 }
 
 func (c *Cluster) startFenceDevice() error {
-	listener, err := net.Listen("unix", c.fenceSocket()) //nolint:noctx // at once
-	if err != nil {
-		return fmt.Errorf("fence device: %w", err)
+	c.fence = &fenceDevice{directory: c.Directory, nodes: c.Nodes}
+	for _, n := range c.Nodes {
+		listener, err := net.Listen("unix", fenceSocket(c.Directory, n.Name)) //nolint:noctx // at once
+		if err != nil {
+			return fmt.Errorf("fence device: %w", err)
+		}
+		c.fence.listeners = append(c.fence.listeners, listener)
+		go c.fence.serve(listener, n)
 	}
-	c.fence = &fenceDevice{directory: c.Directory, nodes: c.Nodes, listener: listener}
-	go c.fence.serve()
 	return nil
 }
 
-func (c *Cluster) fenceSocket() string { return filepath.Join(c.Directory, "fence.sock") }
+func fenceSocket(directory, name string) string { return filepath.Join(directory, name+".fence") }
 
-func (f *fenceDevice) serve() {
-	for {
-		connection, err := f.listener.Accept()
-		if err != nil {
-			return // closed
-		}
-		go f.answer(connection)
+func (f *fenceDevice) close() {
+	for _, listener := range f.listeners {
+		_ = listener.Close() // the sockets go with the directory
 	}
 }
 
-func (f *fenceDevice) answer(connection net.Conn) {
+// serve answers one node, also after it was off.
+func (f *fenceDevice) serve(listener net.Listener, asker *Node) {
+	for {
+		connection, err := listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		go f.answer(connection, asker)
+	}
+}
+
+func (f *fenceDevice) answer(connection net.Conn, asker *Node) {
 	defer connection.Close() // what counts was said
 	lines := bufio.NewScanner(connection)
 	for lines.Scan() {
-		name, _ := strings.CutPrefix(lines.Text(), "off ")
-		answer := wire.FenceDone
-		if err := f.off(name); err != nil {
-			answer = err.Error()
-		}
-		f.log(fmt.Sprintf("off %s: %s", name, answer))
+		answer := f.request(asker, strings.TrimPrefix(lines.Text(), "off "))
 		if _, err := fmt.Fprintln(connection, answer); err != nil {
 			return // the node that asked is gone
 		}
 	}
+}
+
+// request is one node's wish to switch another off. Of two that want each other off the
+// first wins: a node without power asks for nothing.
+func (f *fenceDevice) request(asker *Node, name string) string {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	answer := wire.FenceDone
+	if on, err := asker.Running(); err != nil || !on {
+		answer = "the node that asks is off"
+	} else if err := f.off(name); err != nil {
+		answer = err.Error()
+	}
+	f.log(fmt.Sprintf("%s: off %s: %s", asker.Name, name, answer))
+	return answer
 }
 
 // off kills the node and returns when it is gone.
@@ -112,12 +132,3 @@ func (c *Cluster) Fenced() ([]string, error) {
 	}
 	return strings.Split(strings.TrimSpace(string(text)), "\n"), nil
 }
-
-// Kill cuts the node's power.
-func (n *Node) Kill() error { return n.spec.PowerOff() }
-
-// Pause freezes the node: to the others it looks dead, but it can come back.
-func (n *Node) Pause() error { return n.spec.Signal(unix.SIGSTOP) }
-
-// Resume ends a Pause.
-func (n *Node) Resume() error { return n.spec.Signal(unix.SIGCONT) }

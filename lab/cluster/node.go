@@ -124,6 +124,12 @@ func (n *Node) PutFile(ctx context.Context, from, to string, mode os.FileMode) e
 	return n.Put(ctx, to, file, mode, 0)
 }
 
+// write writes to a file that is there, like those of the kernel.
+func (n *Node) write(ctx context.Context, path, text string) error {
+	_, err := n.Run(ctx, run.Cmd{Path: "dd", Args: []string{"of=" + path, "conv=notrunc", "status=none"}, Stdin: strings.NewReader(text)})
+	return err
+}
+
 // ready waits until the node's services are up, after giving it the time.
 func (n *Node) ready(ctx context.Context) error {
 	var port *control
@@ -169,3 +175,6 @@ func (n *Node) Running() (bool, error) {
 	}
 	return err == nil, err
 }
+
+// Console is the file with what the node wrote to its console.
+func (n *Node) Console() string { return n.spec.Console() }

@@ -19,23 +19,26 @@ const agentConf = "ALLOWED_VGS=\"" + Group + "\"\nHOME_BASE=\"/var/lib/one/datas
 
 // installProduct puts the suite of this checkout on every node, as a package would.
 func (c *Cluster) installProduct(ctx context.Context, program string) error {
+	c.program = program
+	if program == "" {
+		c.program = filepath.Join(c.Directory, "tm-clvm")
+		if err := build.Program(ctx, c.program, "./cmd/tm-clvm"); err != nil {
+			return err
+		}
+	}
+	return c.each(func(n *Node) error { return c.installOn(ctx, n) })
+}
+
+func (c *Cluster) installOn(ctx context.Context, n *Node) error {
 	root, err := build.Repository()
 	if err != nil {
 		return err
 	}
-	if program == "" {
-		program = filepath.Join(c.Directory, "tm-clvm")
-		if err := build.Program(ctx, program, "./cmd/tm-clvm"); err != nil {
-			return err
-		}
+	if err := n.PutFile(ctx, c.program, Program, 0o755); err != nil {
+		return err
 	}
-	return c.each(func(n *Node) error {
-		if err := n.PutFile(ctx, program, Program, 0o755); err != nil {
-			return err
-		}
-		if err := n.PutFile(ctx, filepath.Join(root, "sudoers.d/one-clvm"), "/etc/sudoers.d/one-clvm", 0o440); err != nil {
-			return err
-		}
-		return n.Put(ctx, AgentConf, strings.NewReader(agentConf), 0o644, 0)
-	})
+	if err := n.PutFile(ctx, filepath.Join(root, "sudoers.d/one-clvm"), "/etc/sudoers.d/one-clvm", 0o440); err != nil {
+		return err
+	}
+	return n.Put(ctx, AgentConf, strings.NewReader(agentConf), 0o644, 0)
 }

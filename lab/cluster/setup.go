@@ -21,6 +21,9 @@ const (
 	homeDevice  = "/dev/sdb"
 )
 
+// mountHome mounts the system datastore.
+var mountHome = []string{"mount", "-t", "gfs2", "-o", "noatime", homeDevice, Home}
+
 // first is a step of node1 alone, all one that every node does.
 func first(argv ...string) step { return step{argv} }
 
@@ -47,7 +50,7 @@ func steps(p profile.Profile) []step {
 	if p.SharedHome {
 		list = append(list,
 			first("mkfs.gfs2", "-q", "-O", "-p", "lock_dlm", "-t", "lab:home", "-j", fmt.Sprint(p.Nodes), "-J", "8", homeDevice),
-			all(p, "mount", "-t", "gfs2", "-o", "noatime", homeDevice, Home),
+			all(p, mountHome...),
 			first("chown", "oneadmin:oneadmin", Home))
 	}
 	return list

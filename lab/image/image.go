@@ -19,29 +19,29 @@ import (
 
 // Image is a complete set of files.
 type Image struct {
-	system, node string // directories
+	System, Node string // the directories of the layers
 }
 
 // RootFS is the ext4 that all nodes share, for reading only.
-func (i Image) RootFS() string { return filepath.Join(i.system, rootName) }
+func (i Image) RootFS() string { return filepath.Join(i.System, rootName) }
 
 // Kernel is uncompressed, to be loaded by QEMU.
-func (i Image) Kernel() string { return filepath.Join(i.system, kernelName) }
+func (i Image) Kernel() string { return filepath.Join(i.System, kernelName) }
 
 // Initramfs with the program that the nodes run.
-func (i Image) Initramfs() string { return filepath.Join(i.node, initramfsName) }
+func (i Image) Initramfs() string { return filepath.Join(i.Node, initramfsName) }
 
 // Key is the private ssh key that root and oneadmin of every node trust.
-func (i Image) Key() string { return filepath.Join(i.node, keyName) }
+func (i Image) Key() string { return filepath.Join(i.Node, keyName) }
 
 // HostKey is the line "ssh-ed25519 …" with which every node answers.
 func (i Image) HostKey() (string, error) {
-	data, err := os.ReadFile(filepath.Join(i.node, hostKeyName+".pub"))
+	data, err := os.ReadFile(filepath.Join(i.Node, hostKeyName+".pub"))
 	return string(data), err
 }
 
 // Hash tells this image from all others.
-func (i Image) Hash() string { return filepath.Base(i.system) + "-" + filepath.Base(i.node) }
+func (i Image) Hash() string { return filepath.Base(i.System) + "-" + filepath.Base(i.Node) }
 
 // Make returns the image for this checkout, from the cache or newly made. What takes
 // long is told to progress. Needs root where the system has to be made.
@@ -54,7 +54,7 @@ func Make(ctx context.Context, progress io.Writer) (Image, error) {
 	if err != nil {
 		return Image{}, fmt.Errorf("lab image: node: %w", err)
 	}
-	return Image{system: system, node: node}, nil
+	return Image{System: system, Node: node}, nil
 }
 
 // hash of parts, in which no two lists of parts look the same.
