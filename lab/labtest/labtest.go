@@ -12,7 +12,9 @@
 package labtest
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -72,21 +74,52 @@ func (c Cluster) Output(t *testing.T, n *cluster.Node, argv ...string) string {
 	return out
 }
 
-// RunTests compiles the tests of a package of this checkout (with the build tag
-// lab) and runs them on the node as root with these
-// arguments ("-test.run", "Conformance"). What they print goes to standard output; their
-// failure is the test's.
+// RunTests compiles the tests of a package of this checkout (with the build tag lab) and
+// runs them on the node as root with these arguments ("-test.run", "Conformance"). Their
+// failure is the test's, and so is a test that was skipped.
 func (c Cluster) RunTests(t *testing.T, n *cluster.Node, name string, arguments ...string) {
 	t.Helper()
 	program := filepath.Join(c.Directory, filepath.Base(name)+".test")
 	require.NoError(t, build.TestProgram(t.Context(), program, name, "-tags", "lab", "-ldflags", "-s -w"))
 	const installed = "/run/lab/tests"
 	require.NoError(t, n.PutFile(t.Context(), program, installed, 0o755))
+	out := &lines{prefix: c.Profile.Name + " " + n.Name + ": "}
 	_, err := n.Run(t.Context(), run.Cmd{
 		Path: installed, Args: append([]string{"-test.v"}, arguments...), Env: []string{OnNodeVariable + "=" + c.Profile.Name},
-		Stdout: os.Stdout, Stderr: os.Stderr,
+		Stdout: out, Stderr: out,
 	})
 	require.NoError(t, err)
+	require.Positive(t, out.passed, "tests that ran")
+	require.Zero(t, out.skipped, "tests that were skipped")
+}
+
+// lines prints what a node's tests print, line by line: others may run beside them.
+type lines struct {
+	prefix          string
+	rest            []byte
+	passed, skipped int
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, complete := bytes.Cut(l.rest, []byte("\n"))
+		if !complete {
+			return len(p), nil
+		}
+		l.rest = rest
+		switch text := bytes.TrimSpace(line); {
+		case bytes.HasPrefix(text, []byte("=== ")):
+			continue
+		case bytes.HasPrefix(text, []byte("--- PASS")):
+			l.passed++
+		case bytes.HasPrefix(text, []byte("--- SKIP")):
+			l.skipped++
+		}
+		if _, err := fmt.Printf("%s%s\n", l.prefix, line); err != nil {
+			return 0, err
+		}
+	}
 }
 
 // OnNodeVariable is set to the profile's name where RunTests runs tests.

@@ -91,6 +91,9 @@ func (g *Group) Extend(ctx context.Context, name string, size int64) (lvm.Volume
 		if wanted == volume.Size {
 			return volume, nil
 		}
+		if err := before.couldHold(wanted); err != nil {
+			return lvm.Volume{}, err
+		}
 		err = g.inactive(ctx, before, volume, func() error {
 			return g.alone(ctx, before, volume, name, func() error {
 				return g.explain(ctx, name, g.write(ctx, "lvextend", "-L", lvm.FormatBytes(wanted), g.name+"/"+name))
@@ -131,6 +134,15 @@ func (g *Group) alone(ctx context.Context, before state, volume lvm.Volume, afte
 
 func (g *Group) setMode(ctx context.Context, manager, name string, mode lvm.Mode) error {
 	return g.explain(ctx, name, g.write(ctx, "lvchange", activation(manager, mode), g.name+"/"+name))
+}
+
+// couldHold refuses a size that is more than the whole group. LVM would, too, but not
+// always for lack of space: it counts extents in 32 bits ("New size of 0 not permitted").
+func (s state) couldHold(size int64) error {
+	if size > s.info.Size {
+		return fmt.Errorf("%w: asked for %d bytes, the whole group has %d", lvm.ErrNoSpace, size, s.info.Size)
+	}
+	return nil
 }
 
 func validateSize(size int64) error {

@@ -36,6 +36,9 @@ func (g *Group) createArgs(ctx context.Context, req lvm.CreateRequest, before st
 	if before.has(req.Name) {
 		return nil, lvm.ErrExists
 	}
+	if err := before.couldHold(req.Size); err != nil {
+		return nil, err
+	}
 	installed, err := g.version.get(ctx, g)
 	if err != nil {
 		return nil, err

@@ -70,7 +70,7 @@ func request() lvm.CreateRequest {
 }
 
 func TestConformance(t *testing.T) {
-	for _, lockType := range []string{lvmfake.LockDLM, lvmfake.LockSanlock, lvmfake.LockCLVMD} {
+	for _, lockType := range []string{lvmfake.LockNone, lvmfake.LockDLM, lvmfake.LockSanlock, lvmfake.LockCLVMD} {
 		t.Run(lockType, func(t *testing.T) {
 			lvmtest.Run(t, func(*testing.T) lvmtest.Fixture {
 				c := newCluster(lockType)
@@ -79,6 +79,7 @@ func TestConformance(t *testing.T) {
 				}
 				return lvmtest.Fixture{
 					Group: c.a,
+					Alone: lockType == lvmfake.LockNone,
 					Hold:  func(_ *testing.T, v lvm.Volume) func() { return c.hostA.Open(v.Group, v.Name) },
 					Break: func(*testing.T) func() {
 						c.hostA.Inject(lvmfake.Fault{Program: "lvs", Calls: -1, Status: 5, Stderr: "  Input/output error\n"})

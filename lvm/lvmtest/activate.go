@@ -25,7 +25,7 @@ func testEveryModeToEveryMode(t *testing.T, f Fixture) {
 			activate(t, f, from)
 			v := activate(t, f, to)
 			want := before
-			want.Mode = to
+			want.Mode = f.reached(to)
 			assert.Equal(t, want, v, "from %s to %s", from, to)
 			assert.Equal(t, []lvm.Volume{want}, volumes(t, f), "from %s to %s", from, to)
 		}

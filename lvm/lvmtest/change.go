@@ -59,7 +59,7 @@ func testRename(t *testing.T, f Fixture) {
 		assert.FileExists(t, resolved(t, after.Path))
 	}
 	want := before
-	want.Name, want.Path, want.Mode = after.Name, after.Path, lvm.Shared
+	want.Name, want.Path, want.Mode = after.Name, after.Path, f.reached(lvm.Shared)
 	assert.Equal(t, want, after, "everything but the name is as before")
 }
 
@@ -87,9 +87,9 @@ func testRenameUnknown(t *testing.T, f Fixture) {
 
 func testRenameBadName(t *testing.T, f Fixture) {
 	create(t, f, volumeName, 1)
-	for _, name := range badNames {
-		unchanged(t, f, func() {
+	unchanged(t, f, func() {
+		for _, name := range badNames {
 			wantError(t, f, f.Group.Rename(t.Context(), volumeName, name), volumeName, lvm.ErrBadName)
-		})
-	}
+		}
+	})
 }

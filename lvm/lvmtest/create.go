@@ -70,12 +70,13 @@ func testCreateExists(t *testing.T, f Fixture) {
 func testCreateNoSpace(t *testing.T, f Fixture) {
 	create(t, f, "lv-one-1-0", 2)
 	free := info(t, f).Free
-	for _, size := range []int64{free + 1, 2 * info(t, f).Size, 1 << 60} {
-		unchanged(t, f, func() {
+	total := info(t, f).Size
+	unchanged(t, f, func() {
+		for _, size := range []int64{free + 1, 2 * total, 1 << 60} {
 			_, err := f.Group.Create(t.Context(), lvm.CreateRequest{Name: volumeName, Size: size})
 			wantError(t, f, err, volumeName, lvm.ErrNoSpace)
-		})
-	}
+		}
+	})
 }
 
 func testCreateTakesTheLastExtent(t *testing.T, f Fixture) {
@@ -89,14 +90,13 @@ func testCreateTakesTheLastExtent(t *testing.T, f Fixture) {
 }
 
 func testCreateBadSize(t *testing.T, f Fixture) {
-	for _, size := range []int64{0, -1, -info(t, f).ExtentSize, math.MinInt64} {
-		unchanged(t, f, func() {
+	extent := info(t, f).ExtentSize
+	unchanged(t, f, func() {
+		for _, size := range []int64{0, -1, -extent, math.MinInt64} {
 			_, err := f.Group.Create(t.Context(), lvm.CreateRequest{Name: volumeName, Size: size})
 			wantError(t, f, err, volumeName, lvm.ErrBadSize)
-		})
-	}
-	// The largest number must not wrap around when it is rounded up.
-	unchanged(t, f, func() {
+		}
+		// The largest number must not wrap around when it is rounded up.
 		_, err := f.Group.Create(t.Context(), lvm.CreateRequest{Name: volumeName, Size: math.MaxInt64})
 		wantError(t, f, err, volumeName, lvm.ErrBadSize, lvm.ErrNoSpace)
 	})
@@ -108,21 +108,21 @@ var badNames = []string{
 }
 
 func testCreateBadName(t *testing.T, f Fixture) {
-	for _, name := range badNames {
-		unchanged(t, f, func() {
+	unchanged(t, f, func() {
+		for _, name := range badNames {
 			_, err := f.Group.Create(t.Context(), lvm.CreateRequest{Name: name, Size: 1})
 			wantError(t, f, err, name, lvm.ErrBadName)
-		})
-	}
+		}
+	})
 }
 
 func testCreateBadTag(t *testing.T, f Fixture) {
-	for _, tag := range []string{"", "-x", "a b", "a,b", "a@b", "ä", strings.Repeat("a", 1025)} {
-		unchanged(t, f, func() {
+	unchanged(t, f, func() {
+		for _, tag := range []string{"", "-x", "a b", "a,b", "a@b", "ä", strings.Repeat("a", 1025)} {
 			_, err := f.Group.Create(t.Context(), lvm.CreateRequest{Name: volumeName, Size: 1, Tags: lvm.Tags{"one", tag}})
 			wantError(t, f, err, volumeName, lvm.ErrBadTag)
-		})
-	}
+		}
+	})
 }
 
 const parallel = 12
@@ -166,7 +166,7 @@ func testCancelledBeforeStart(t *testing.T, f Fixture) {
 	create(t, f, volumeName, 1, "one")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for op, run := range map[string]func() error{
+	operations := map[string]func() error{
 		"create": func() error {
 			_, err := f.Group.Create(ctx, lvm.CreateRequest{Name: "lv-one-42-1", Size: 1})
 			return err
@@ -179,12 +179,13 @@ func testCancelledBeforeStart(t *testing.T, f Fixture) {
 		"info":     func() error { _, err := f.Group.Info(ctx); return err },
 		"volumes":  func() error { _, err := f.Group.Volumes(ctx); return err },
 		"volume":   func() error { _, err := f.Group.Volume(ctx, volumeName); return err },
-	} {
-		unchanged(t, f, func() {
+	}
+	unchanged(t, f, func() {
+		for op, run := range operations {
 			err := run()
 			var operation *lvm.Error
 			assert.ErrorAs(t, err, &operation, op)
 			assert.ErrorIs(t, err, context.Canceled, op)
-		})
-	}
+		}
+	})
 }

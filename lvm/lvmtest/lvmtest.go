@@ -26,6 +26,9 @@ type Fixture struct {
 	// Dirty: a new volume of the size of the one just removed shows its old bytes.
 	// Needs Devices.
 	Dirty bool
+	// Alone: there is no lock manager, so nobody to share a volume with. One that is
+	// activated shared is active exclusively.
+	Alone bool
 	// Hold keeps the volume's device open, as a mount or a VM would, until release is
 	// called. Nil where nothing can be held open; those tests are left out.
 	Hold func(t *testing.T, v lvm.Volume) (release func())
@@ -87,12 +90,20 @@ func create(t *testing.T, f Fixture, name string, extents int64, tags ...string)
 	return v
 }
 
+// reached is the mode of a volume that was brought into mode.
+func (f Fixture) reached(mode lvm.Mode) lvm.Mode {
+	if f.Alone && mode == lvm.Shared {
+		return lvm.Exclusive
+	}
+	return mode
+}
+
 // activate brings the one volume into a mode.
 func activate(t *testing.T, f Fixture, mode lvm.Mode) lvm.Volume {
 	t.Helper()
 	v, err := f.Group.Activate(t.Context(), volumeName, mode)
 	require.NoError(t, err)
-	require.Equal(t, mode, v.Mode)
+	require.Equal(t, f.reached(mode), v.Mode)
 	return v
 }
 

@@ -104,13 +104,11 @@ func testSnapshotIsActiveWithItsOrigin(t *testing.T, f Fixture) {
 		v, err := f.Group.Volume(t.Context(), snapshotName)
 		require.NoError(t, err)
 		assert.Equal(t, mode, v.Mode)
-		for _, of := range modes {
-			unchanged(t, f, func() {
+		unchanged(t, f, func() {
+			for _, of := range modes {
 				_, err := f.Group.Activate(t.Context(), snapshotName, of)
 				wantError(t, f, err, snapshotName, lvm.ErrSnapshots)
-			})
-		}
-		unchanged(t, f, func() {
+			}
 			_, err := f.Group.Activate(t.Context(), volumeName, lvm.Shared)
 			wantError(t, f, err, volumeName, lvm.ErrSnapshots)
 		})

@@ -8,6 +8,9 @@ import (
 	"one-clvm/lvm"
 )
 
+// maxExtents of a volume: LVM counts them in 32 bits.
+const maxExtents = 1<<32 - 1
+
 func lvcreate(h *Host, out *reply, args arguments) {
 	size, ok := parseSize(out, args)
 	name, _ := args.last("-n", "--name")
@@ -35,6 +38,8 @@ func lvcreate(h *Host, out *reply, args arguments) {
 	switch extents := g.inExtents(size); {
 	case g.find(name) != nil:
 		out.fail(5, "Logical Volume %q already exists in volume group %q", name, g.Name)
+	case extents > maxExtents:
+		out.fail(5, "Volume too large (%s) for extent size %s. Upper limit is less than %s.", inMiB(size), inMiB(g.ExtentSize), inMiB(maxExtents*g.ExtentSize))
 	case extents > g.free():
 		out.fail(5, "Volume group %q has insufficient free space (%d extents): %d required.", g.Name, g.free(), extents)
 	default:
@@ -119,6 +124,8 @@ func lvextend(h *Host, out *reply, args arguments) {
 	switch {
 	case len(g.snapshots(v)) > 0 && v.at(h).active:
 		out.fail(5, "Snapshot origin volumes can be resized only while inactive: try lvchange -an.")
+	case extents&maxExtents == 0:
+		out.fail(5, "New size of 0 not permitted.") // it counts in 32 bits
 	case extents < v.extents:
 		out.fail(5, "New size given (%d extents) not larger than existing size (%d extents)", extents, v.extents)
 	case extents == v.extents:
