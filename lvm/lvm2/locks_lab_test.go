@@ -1,0 +1,124 @@
+//go:build lab
+
+package lvm2_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	lab "one-clvm/lab/cluster"
+	"one-clvm/lab/labtest"
+	"one-clvm/lab/profile"
+	"one-clvm/lvm"
+	"one-clvm/lvm/lvm2"
+)
+
+// onNodes drives LVM of the first and the last node of a fresh cluster, and makes a
+// volume on the first.
+func onNodes(t *testing.T, p profile.Profile) (labtest.Cluster, *lvm2.Group, *lvm2.Group) {
+	c := labtest.Start(t, p)
+	for _, n := range c.Nodes {
+		_, _ = n.Output(t.Context(), "mount", "-t", "debugfs", "debugfs", "/sys/kernel/debug") // unless it is there
+	}
+	one := allowed(lvm2.New(lab.Group, c.Nodes[0], lvm2.Options{}))
+	two := allowed(lvm2.New(lab.Group, c.Nodes[len(c.Nodes)-1], lvm2.Options{}))
+	_, err := one.Create(t.Context(), lvm.CreateRequest{Name: disk, Size: 8 << 20, Tags: lvm.DiskTags(42, 0, 0)})
+	require.NoError(t, err)
+	return c, one, two
+}
+
+// TestExclusiveMeansExclusive: the second node is refused, and told who has the volume.
+func TestExclusiveMeansExclusive(t *testing.T) {
+	for _, p := range []profile.Profile{profile.Cluster, profile.Sanlock} {
+		t.Run(p.Name, func(t *testing.T) {
+			_, one, two := onNodes(t, p)
+			activate := func(g *lvm2.Group, mode lvm.Mode) error {
+				started := time.Now()
+				v, err := g.Activate(t.Context(), disk, mode)
+				t.Logf("%s: %s in %s", p.Name, mode, time.Since(started).Round(time.Millisecond))
+				if err == nil {
+					assert.Equal(t, mode, v.Mode)
+				}
+				return err
+			}
+			refused := func(g *lvm2.Group, mode lvm.Mode, names string) {
+				t.Helper()
+				err := activate(g, mode)
+				require.ErrorIs(t, err, lvm.ErrLocked)
+				assert.ErrorContains(t, err, names)
+				t.Log(err)
+			}
+			onFirst := map[string]string{profile.Cluster.Name: "active on node1"}[p.Name]
+			if onFirst == "" {
+				onFirst = "active exclusively on node1"
+			}
+			refused(two, lvm.Exclusive, onFirst)
+			refused(two, lvm.Shared, onFirst)
+			require.ErrorIs(t, two.Remove(t.Context(), disk), lvm.ErrLocked)
+			require.ErrorIs(t, two.Rename(t.Context(), disk, "lv-one-43-0"), lvm.ErrLocked)
+
+			// The sequence of a live migration, there and refused.
+			require.NoError(t, activate(one, lvm.Shared))
+			require.NoError(t, activate(two, lvm.Shared))
+			refused(one, lvm.Exclusive, "active shared on node2")
+			require.NoError(t, activate(one, lvm.Off))
+			require.NoError(t, activate(two, lvm.Exclusive))
+			refused(one, lvm.Exclusive, "active exclusively on node2")
+			require.NoError(t, activate(two, lvm.Off))
+			require.NoError(t, activate(one, lvm.Exclusive))
+		})
+	}
+}
+
+// TestHolderDies: without fencing the survivor does not get the volume, with it it does.
+func TestHolderDies(t *testing.T) {
+	c, one, two := onNodes(t, profile.Cluster)
+	_, err := one.Activate(t.Context(), disk, lvm.Off)
+	require.NoError(t, err)
+	_, err = two.Activate(t.Context(), disk, lvm.Exclusive)
+	require.NoError(t, err)
+	require.NoError(t, c.Nodes[1].Kill())
+	started := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	for {
+		_, err = one.Activate(ctx, disk, lvm.Exclusive)
+		if err == nil {
+			break
+		}
+		require.ErrorIs(t, err, lvm.ErrLocked, "until it is fenced")
+		require.ErrorContains(t, err, "node2")
+	}
+	t.Logf("the survivor has the volume %s after the death of its holder", time.Since(started).Round(time.Millisecond))
+}
+
+// TestGuestsGroupOnRealLVM: a guest makes a volume group inside its disk. The node's LVM
+// is set up as carelessly as it can be; the suite's calls do not see that group.
+func TestGuestsGroupOnRealLVM(t *testing.T) {
+	c, one, _ := onNodes(t, profile.Single)
+	n := c.Nodes[0]
+	careless := "devices {\n obtain_device_list_from_udev=0\n use_devicesfile=0\n scan_lvs=1\n}\nbackup {\n backup=0\n archive=0\n}\n"
+	require.NoError(t, n.Put(t.Context(), "/etc/lvm/lvm.conf", strings.NewReader(careless), 0o644, 0))
+	c.Output(t, n, "pvcreate", "-y", "/dev/"+lab.Group+"/"+disk)
+	c.Output(t, n, "vgcreate", "vg-guest", "/dev/"+lab.Group+"/"+disk)
+	c.Output(t, n, "lvcreate", "-y", "-Wn", "-Zn", "-an", "-L", "4m", "-n", "lv-one-42-1", "vg-guest")
+	require.Contains(t, c.Output(t, n, "pvs"), "vg-guest", "LVM itself looks inside")
+
+	guest := allowed(lvm2.New("vg-guest", n, lvm2.Options{}))
+	_, err := guest.Volumes(t.Context())
+	require.ErrorIs(t, err, lvm.ErrNoGroup)
+	_, err = guest.Activate(t.Context(), "lv-one-42-1", lvm.Exclusive)
+	require.ErrorIs(t, err, lvm.ErrNoGroup)
+	disks, err := lvm2.PhysicalVolumes(t.Context(), n, []string{lab.Group})
+	require.NoError(t, err)
+	require.Len(t, disks, 1)
+	assert.Equal(t, lab.Group, disks[0].Group)
+	volumes, err := one.Volumes(t.Context())
+	require.NoError(t, err)
+	require.Len(t, volumes, 1)
+}
