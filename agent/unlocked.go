@@ -28,7 +28,7 @@ func (q *Request) validateLocal(*Config) error {
 }
 
 // open opens the request's group. A change of one without a lock manager needs this
-// session's permission.
+// session's permission; one that has to wait for its lock manager says so in the log.
 func (c *session) open() (lvm.Group, error) {
 	if c.req.Group == "" {
 		return nil, nil
@@ -36,6 +36,9 @@ func (c *session) open() (lvm.Group, error) {
 	g, err := c.OpenGroup(c.req.Group)
 	if unlocked, ok := g.(lvm.Unlocked); ok && err == nil {
 		unlocked.Permit(c.permit)
+	}
+	if waiter, ok := g.(lvm.Waiter); ok && err == nil {
+		waiter.OnWait(func(reason string) { c.log("warn", "waiting: %s", reason) })
 	}
 	return g, err
 }

@@ -212,3 +212,10 @@ type Unlocked interface {
 	// Permit sets the permission.
 	Permit(Permission)
 }
+
+// Waiter is a Group whose operations may have to wait for other nodes.
+type Waiter interface {
+	Group
+	// OnWait sets what is told the reason while an operation waits.
+	OnWait(told func(reason string))
+}

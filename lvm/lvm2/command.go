@@ -85,7 +85,7 @@ func (g *Group) once(ctx context.Context, c run.Cmd) (run.Result, error) {
 		return run.Result{Status: -1}, fmt.Errorf("%s: waiting for other LVM commands: %w", c.Path, err)
 	}
 	defer children.Release(1)
-	return g.runner.Run(ctx, c)
+	return g.attend(ctx, c)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -73,6 +73,22 @@ func TestParseLockspace(t *testing.T) {
 	require.ErrorContains(t, err, "no lockspace lvm_vg on this node")
 }
 
+func TestParseDLMStatus(t *testing.T) {
+	for text, want := range map[string]struct {
+		quorate bool
+		dead    []int
+	}{
+		recorded(t, "dlm-status-fencing.txt"):         {true, []int{2}},
+		recorded(t, "dlm-status-fenced.txt"):          {true, nil},
+		"cluster nodeid 1 quorate 0 ring seq 13 13\n": {false, nil},
+		"cannot connect to dlm_controld\n":            {true, nil},
+	} {
+		quorate, dead := parseDLMStatus(text)
+		assert.Equal(t, want.quorate, quorate, text)
+		assert.Equal(t, want.dead, dead, text)
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	for want, c := range map[string]struct {
 		found []holder
@@ -108,6 +124,7 @@ func FuzzParseHolders(f *testing.F) {
 			assert.Equal(t, name, parseNodelist(output).name(id))
 		}
 		parseHostLeases(output)
+		parseDLMStatus(output)
 		if space, err := parseLockspace(output, "lvm_vg-one"); err == nil {
 			assert.NotEmpty(t, space.path)
 		}

@@ -1,7 +1,10 @@
 package lvm2_test
 
 import (
+	"context"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -35,10 +38,12 @@ func TestErrLockedNamesTheHolder(t *testing.T) {
 			}
 		}
 		for group, want := range map[*lvm2.Group]string{cluster.a: c.onA, cluster.b: c.onB} {
-			if _, err := group.Activate(t.Context(), disk, lvm.Exclusive); want != "" {
-				require.ErrorIs(t, err, lvm.ErrLocked)
-				assert.ErrorContains(t, err, "volume is locked by another node: "+want, c)
+			if want == "" {
+				continue
 			}
+			_, err := group.Activate(t.Context(), disk, lvm.Exclusive)
+			require.ErrorIs(t, err, lvm.ErrLocked)
+			assert.ErrorContains(t, err, "volume is locked by another node: "+want, c)
 		}
 	}
 }
@@ -85,4 +90,34 @@ func TestErrLockedOfADeadHolder(t *testing.T) {
 	c.hostA.Crash()
 	_, err = c.b.Activate(t.Context(), disk, lvm.Exclusive)
 	require.NoError(t, err)
+}
+
+// TestWaitingIsTold: what LVM waits for is told while it waits, and in the error when it
+// was given up.
+func TestWaitingIsTold(t *testing.T) {
+	for lockType, want := range map[string]string{
+		lvmfake.LockDLM:     "the lock manager waits until b is fenced",
+		lvmfake.LockSanlock: "lvmlockctl -i shows the lock",
+	} {
+		c := newCluster(lockType)
+		c.create(t)
+		if lockType == lvmfake.LockSanlock {
+			c.hostA.Inject(lvmfake.Fault{Program: "dlm_tool", Status: 2, Stderr: "not installed\n", Calls: -1})
+		}
+		c.hostB.Freeze()
+		c.hostA.Inject(lvmfake.Fault{Program: "lvchange", Hang: true})
+		ctx, cancel := context.WithCancel(t.Context())
+		told := make(chan string, 10)
+		g := lvm2.New(vg, c.hostA, lvm2.Options{SlowAfter: time.Millisecond})
+		g.OnWait(func(reason string) {
+			if strings.HasPrefix(reason, "lvchange") {
+				told <- reason
+				cancel()
+			}
+		})
+		_, err := g.Activate(ctx, disk, lvm.Off)
+		require.ErrorIs(t, err, lvm.ErrUnknownOutcome)
+		assert.ErrorContains(t, err, want)
+		assert.Contains(t, <-told, want)
+	}
 }

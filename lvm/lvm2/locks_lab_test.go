@@ -75,9 +75,11 @@ func TestExclusiveMeansExclusive(t *testing.T) {
 	}
 }
 
-// TestHolderDies: without fencing the survivor does not get the volume, with it it does.
+// TestHolderDies: without fencing the survivor does not get the volume, and it is told
+// why; with it, it gets it.
 func TestHolderDies(t *testing.T) {
 	c, one, two := onNodes(t, profile.Cluster)
+	require.NoError(t, c.RefuseFencing(true))
 	_, err := one.Activate(t.Context(), disk, lvm.Off)
 	require.NoError(t, err)
 	_, err = two.Activate(t.Context(), disk, lvm.Exclusive)
@@ -86,6 +88,16 @@ func TestHolderDies(t *testing.T) {
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
+	waiting := make(chan string, 100)
+	one.OnWait(func(reason string) {
+		select {
+		case waiting <- reason:
+		default:
+		}
+		if strings.Contains(reason, "node2 is fenced") {
+			assert.NoError(t, c.RefuseFencing(false))
+		}
+	})
 	for {
 		_, err = one.Activate(ctx, disk, lvm.Exclusive)
 		if err == nil {
@@ -94,6 +106,7 @@ func TestHolderDies(t *testing.T) {
 		require.ErrorIs(t, err, lvm.ErrLocked, "until it is fenced")
 		require.ErrorContains(t, err, "node2")
 	}
+	assert.Contains(t, <-waiting, "the lock manager waits until node2 is fenced")
 	t.Logf("the survivor has the volume %s after the death of its holder", time.Since(started).Round(time.Millisecond))
 }
 

@@ -51,6 +51,8 @@ type Options struct {
 	Others []string
 	// Sleep waits between two tries; it returns early with an error when ctx ends.
 	Sleep func(ctx context.Context, d time.Duration) error
+	// SlowAfter is when a command that still runs is told about (OnWait).
+	SlowAfter time.Duration
 }
 
 // Group is a volume group of the real LVM2. It is safe for concurrent use.
@@ -59,6 +61,8 @@ type Group struct {
 	others  []string
 	runner  run.Runner
 	sleep   func(context.Context, time.Duration) error
+	slow    time.Duration
+	told    func(reason string)
 	version versionCache
 	filter  filterCache
 
@@ -66,7 +70,10 @@ type Group struct {
 	mayChange  bool // permission was given; guarded by writers
 }
 
-var _ lvm.Unlocked = (*Group)(nil)
+var (
+	_ lvm.Unlocked = (*Group)(nil)
+	_ lvm.Waiter   = (*Group)(nil)
+)
 
 // New is the volume group vg, reached through r. Nothing runs before a method is
 // called; a name that LVM would not allow is refused then.
@@ -74,7 +81,10 @@ func New(vg string, r run.Runner, opt Options) *Group {
 	if opt.Sleep == nil {
 		opt.Sleep = sleep
 	}
-	return &Group{name: vg, others: opt.Others, runner: r, sleep: opt.Sleep}
+	if opt.SlowAfter == 0 {
+		opt.SlowAfter = slowAfter
+	}
+	return &Group{name: vg, others: opt.Others, runner: r, sleep: opt.Sleep, slow: opt.SlowAfter}
 }
 
 // Name implements lvm.Group.

@@ -20,6 +20,10 @@ func (s *Store) number(h *Host) int { return slices.Index(s.hosts, h) + 1 }
 // dlmTool knows lockdump -M: on the first host, the master of all resources, everybody's
 // locks, elsewhere the host's own. A host that was refused a lock keeps it as NL.
 func dlmTool(h *Host, out *reply, args arguments) {
+	if strings.Join(args.rest, " ") == "status" {
+		h.dlmStatus(out)
+		return
+	}
 	if len(args.rest) != 2 || args.rest[0] != "lockdump" || !args.has("-M") {
 		out.fail(1, "lvmfake: only dlm_tool lockdump -M LOCKSPACE is implemented")
 		return
@@ -42,6 +46,16 @@ func dlmTool(h *Host, out *reply, args arguments) {
 			case own == master:
 				fmt.Fprintf(&out.stdout, "id %08x gr %s rq IV pid 171 MSTCPY %d %q\n", i, mode, number, v.uuid)
 			}
+		}
+	}
+}
+
+// dlmStatus: a node that is frozen is to be fenced.
+func (h *Host) dlmStatus(out *reply) {
+	fmt.Fprintf(&out.stdout, "cluster nodeid %d quorate 1 ring seq 13 13\ndaemon now 48 fence_pid 0 \n", h.store.number(h))
+	for i, host := range h.store.hosts {
+		if host.frozen {
+			fmt.Fprintf(&out.stdout, "fence %d nodedown pid 216 actor 1 fail 1795257048 fence 0 now 1795257055\n", i+1)
 		}
 	}
 }
