@@ -15,7 +15,7 @@ func (g *Group) Remove(ctx context.Context, name string) error {
 		if err != nil {
 			return lvm.Volume{}, err
 		}
-		return lvm.Volume{}, g.remove(ctx, volume, before)
+		return lvm.Volume{}, g.withOrigin(ctx, before, volume, func() error { return g.remove(ctx, volume, before) })
 	})
 	return err
 }
@@ -52,7 +52,9 @@ func (g *Group) Rename(ctx context.Context, name, to string) error {
 		if before.has(to) {
 			return lvm.Volume{}, fmt.Errorf("%w: %s", lvm.ErrExists, to)
 		}
-		err = g.alone(ctx, before, volume, to, func() error { return g.rename(ctx, name, to) })
+		err = g.withOrigin(ctx, before, volume, func() error {
+			return g.alone(ctx, before, volume, to, func() error { return g.rename(ctx, name, to) })
+		})
 		if err != nil {
 			return lvm.Volume{}, err
 		}

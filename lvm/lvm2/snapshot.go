@@ -128,3 +128,41 @@ func (g *Group) inactive(ctx context.Context, before state, volume lvm.Volume, f
 	}
 	return errors.Join(err, g.setMode(ctx, manager, volume.Name, volume.Mode))
 }
+
+// withOrigin runs a change of a snapshot while its origin is active exclusively on this
+// node. LVM does not see to that: under lvmlockd a snapshot has no lock of its own, and
+// lvremove on one node succeeds while another has origin and snapshot active, whose
+// device then goes on writing to extents that are free.
+func (g *Group) withOrigin(ctx context.Context, before state, volume lvm.Volume, fn func() error) error {
+	manager := before.info.LockManager
+	if volume.Origin == "" || manager == managerNone {
+		return fn()
+	}
+	origin, err := before.find(volume.Origin)
+	if err != nil {
+		return fmt.Errorf("its origin %s: %w", volume.Origin, err)
+	}
+	if origin.Mode == lvm.Exclusive {
+		return fn()
+	}
+	if err := g.setMode(ctx, manager, origin.Name, lvm.Exclusive); err != nil {
+		return fmt.Errorf("its origin %s: %w", origin.Name, err)
+	}
+	_, err = g.verified(ctx, origin.Name, func(v lvm.Volume) string {
+		if v.Mode != lvm.Exclusive {
+			return "it is active " + v.Mode.String()
+		}
+		return ""
+	})
+	if errors.Is(err, ErrNoEffect) { // clvmd says yes to more than it does
+		return fmt.Errorf("its origin %s: %w: %w", origin.Name, lvm.ErrLocked, err)
+	}
+	if err != nil {
+		return err
+	}
+	err = fn()
+	if errors.Is(err, lvm.ErrUnknownOutcome) {
+		return err
+	}
+	return errors.Join(err, g.setMode(ctx, manager, origin.Name, origin.Mode))
+}

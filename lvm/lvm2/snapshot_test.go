@@ -26,7 +26,7 @@ func TestSnapshotIsLockedByItsOrigin(t *testing.T) {
 		assert.Equal(t, lvm.Off, there.Mode, lockType)
 		_, err = c.b.Snapshot(t.Context(), lvm.SnapshotRequest{Name: disk + "_s1", Origin: disk})
 		assert.ErrorIs(t, err, lvm.ErrNotExclusive)
-		assert.ErrorIs(t, c.b.Remove(t.Context(), v.Name), lvm.ErrLocked)
+		assert.ErrorIs(t, c.b.Remove(t.Context(), v.Name), lvm.ErrLocked, lockType)
 		_, err = c.b.Activate(t.Context(), disk, lvm.Exclusive)
 		assert.ErrorIs(t, err, lvm.ErrLocked)
 		_, err = c.a.Activate(t.Context(), disk, lvm.Off)

@@ -110,7 +110,9 @@ func (h *Host) deactivate(out *reply, g *group, v *volume, everywhere bool) {
 // lockForChange takes the transient exclusive lock that removing, renaming and
 // extending need, as the manager of the group gives it.
 func (h *Host) lockForChange(out *reply, g *group, v *volume) bool {
-	v = v.base()
+	if v.origin != nil {
+		return true // as seen with LVM 2.03.31: a snapshot has no lock, and its origin's is not asked
+	}
 	switch {
 	case g.LockType == LockNone:
 		return true
