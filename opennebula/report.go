@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"github.com/mattn/go-isatty"
 )
@@ -33,8 +34,9 @@ const (
 
 // Reporter tells oned, or the person at the terminal, what a verb does and how it
 // ended, on standard error. Every line ends in a newline: without the last one the
-// stream from a host hangs.
+// stream from a host hangs. It is safe for concurrent use.
 type Reporter struct {
+	mu      sync.Mutex
 	w       io.Writer
 	form    form
 	limited bool
@@ -68,6 +70,8 @@ func (r *Reporter) Error(err error) {
 	if err == nil {
 		return
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.held = nil
 	text := shorten(Sanitize(err.Error()), maxLine)
 	if text == "" {
@@ -95,6 +99,8 @@ func (r *Reporter) Warn(format string, args ...any) {
 }
 
 func (r *Reporter) log(level, mark, format string, args []any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	text := mark + shorten(Sanitize(fmt.Sprintf(format, args...)), maxLine-64)
 	switch r.form {
 	case terminal:
@@ -127,6 +133,8 @@ func (r *Reporter) hold(line string) {
 // Close writes what was held back. Call it when the verb has ended; after Error it
 // writes nothing.
 func (r *Reporter) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, line := range r.held {
 		r.write(line)
 	}
