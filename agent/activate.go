@@ -30,6 +30,9 @@ func (c *session) disksIn(g lvm.Group, volumes []lvm.Volume) ([]lvm.Volume, erro
 		if !c.isDisk(v) && !c.isLent(v) || isSnapshot(v) || v.Tags.Has(lvm.TagQuarantine) {
 			continue
 		}
+		if err := c.refuseUndecided(v); err != nil {
+			return nil, err
+		}
 		if v.Tags.Get(tagReverting) != "" && c.req.Op != OpRevert {
 			return nil, halfReverted(string(c.req.Op), v)
 		}
@@ -61,6 +64,11 @@ func (c *session) activate(ctx context.Context, g lvm.Group) error {
 	for _, v := range disks {
 		if err := c.activateOne(ctx, g, v); err != nil {
 			return err
+		}
+		if c.req.Activate != lvm.Off {
+			if err := c.adopt(ctx, g, volumes, v); err != nil {
+				return err
+			}
 		}
 		failpoint.Hit("activate.one")
 	}

@@ -58,6 +58,13 @@ func (c *session) build(ctx context.Context, g lvm.Group, home *home, steps *und
 		return Result{}, err
 	}
 	failpoint.Hit("create.filled")
+	if err := ctx.Err(); err != nil {
+		return Result{}, err
+	}
+	if c.req.Hold {
+		steps.Disarm()
+		return res, nil
+	}
 	link := fmt.Sprintf("disk.%d", c.req.Disk)
 	steps.Push("remove link "+link, func(context.Context) error { return home.remove(link) })
 	if err := home.link(link, v.Path); err != nil {

@@ -26,8 +26,10 @@ type home struct {
 
 // openHome opens the request's home; with create, missing directories are made.
 // errNoHome if it is not there.
-func (c *session) openHome(create bool) (*home, error) {
-	base, tail, err := c.req.splitHome(&c.Config)
+func (c *session) openHome(create bool) (*home, error) { return c.openHomeOf(&c.req, create) }
+
+func (c *session) openHomeOf(q *Request, create bool) (*home, error) {
+	base, tail, err := q.splitHome(&c.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +116,10 @@ func (h *home) remove(name string) error {
 }
 
 // removeHome removes the VM's directory with all that is in it.
-func (c *session) removeHome() error {
-	base, tail, err := c.req.splitHome(&c.Config)
+func (c *session) removeHome() error { return c.removeHomeOf(&c.req) }
+
+func (c *session) removeHomeOf(q *Request) error {
+	base, tail, err := q.splitHome(&c.Config)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,13 @@ const (
 	OpLink     Op = "link"     // make an image on the SAN a VM's disk, in place
 	OpUnlink   Op = "unlink"   // give it back
 	OpStore    Op = "store"    // make an image on the SAN of a disk, or of one of its snapshots
+	OpDigest   Op = "digest"   // the checksum of a disk's content
+	OpPublish  Op = "publish"  // make the disk that OpCreate held back the VM's
+	OpBackup   Op = "backup"   // put the content of disks into files in the home
+	OpUnbackup Op = "unbackup" // remove what OpBackup made
+	OpRestore  Op = "restore"  // make another content for a disk
+	OpReplace  Op = "replace"  // put it in the disk's place
+	OpMoveHome Op = "movehome" // move a VM's home here from another system datastore
 	OpFile     Op = "file"     // put a file into a VM's home
 	OpMonitor  Op = "monitor"  // the volume group in numbers
 	OpVolumes  Op = "volumes"  // the volume group's volumes
@@ -85,7 +92,15 @@ type Request struct {
 	// OpSave and OpRemove where the disk itself is not meant.
 	Snapshot *int `json:"snapshot,omitempty"`
 	Parent   *int `json:"parent,omitempty"` // of OpSnapshot: the snapshot that the disk came from
-	Space    int  `json:"space,omitempty"`  // of OpSnapshot: percent of the disk, for what changes
+	Space    int  `json:"space,omitempty"`  // of OpSnapshot and OpBackup: percent of the disk, for what changes
+
+	Disks []int `json:"disks,omitempty"` // of OpBackup
+
+	// Hold: OpCreate leaves the disk as one that is being built, for OpDigest to look at
+	// and OpPublish to finish.
+	Hold    bool   `json:"hold,omitempty"`
+	OldHome string `json:"old_home,omitempty"` // of OpMoveHome
+	OldDS   int    `json:"old_ds,omitempty"`
 
 	// Image is that of OpLink, OpUnlink and OpStore, and of OpCreate with ContentImage.
 	Image *Image `json:"image,omitempty"`
@@ -101,9 +116,11 @@ type Request struct {
 	Activate lvm.Mode     `json:"activate,omitempty"`
 	Window   *Window      `json:"window,omitempty"` // of OpActivate shared: which migration, and for how long
 	Link     bool         `json:"link,omitempty"`   // of OpActivate: also (re)make disk.N in the home
-	Remove   bool         `json:"remove,omitempty"` // of OpSave and OpStore: remove the volume once its content is elsewhere
 	Wipe     Wipe         `json:"wipe,omitempty"`   // against old data; "" is WipeDelete
 	Force    bool         `json:"force,omitempty"`  // of OpReap: also what another node was wiping, which is down
+	// Remove: OpSave and OpStore remove the volume once its content is elsewhere, OpReplace what
+	// OpRestore made instead of using it.
+	Remove bool `json:"remove,omitempty"`
 }
 
 // Result is what a finished operation reports.
@@ -113,6 +130,7 @@ type Result struct {
 	Size      int64          `json:"size,omitempty"` // of the volume, bytes
 	Content   int64          `json:"content,omitempty"`
 	Members   int64          `json:"members,omitempty"`
+	Digest    string         `json:"digest,omitempty"`    // of OpDigest: SHA-256 in hexadecimal
 	Offloaded bool           `json:"offloaded,omitempty"` // zeroing was done by the device
 	Clean     bool           `json:"clean,omitempty"`     // no zeroing was needed
 	Zeroing   time.Duration  `json:"zeroing,omitempty"`
@@ -183,7 +201,7 @@ const StallTimeout = 2 * time.Minute
 // validate checks every field against the node's configuration; the error names the
 // bad value. What passes is safe to use in an argument vector and below a home base.
 func (q *Request) validate(c *Config) error {
-	checks := []func(*Config) error{q.validateIDs, q.validateSnapshot, q.validateGroup, q.validateImage, q.validateHome, q.validateContent, q.validateSave, q.validateLocal}
+	checks := []func(*Config) error{q.validateIDs, q.validateSnapshot, q.validateGroup, q.validateImage, q.validateHome, q.validateContent, q.validateSave, q.validateLocal, q.validateBackup}
 	for _, check := range checks {
 		if err := check(c); err != nil {
 			return fmt.Errorf("request %s: %w", q.Op, err)
@@ -193,7 +211,8 @@ func (q *Request) validate(c *Config) error {
 }
 
 func (q *Request) validateIDs(*Config) error {
-	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpReap, OpWipeFree}
+	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpDigest, OpPublish,
+		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpReap, OpWipeFree}
 	switch {
 	case !slices.Contains(known, q.Op):
 		return fmt.Errorf("operation %q is not known to this agent", q.Op)
@@ -205,7 +224,7 @@ func (q *Request) validateIDs(*Config) error {
 		return fmt.Errorf("datastore id %d", q.DS)
 	case q.Disk < AllDisks || q.Disk > maxID:
 		return fmt.Errorf("disk id %d", q.Disk)
-	case q.Disk == AllDisks && slices.Contains([]Op{OpCreate, OpSave, OpExtend, OpSnapshot, OpRevert, OpLink, OpUnlink, OpStore}, q.Op):
+	case q.Disk == AllDisks && slices.Contains([]Op{OpCreate, OpSave, OpExtend, OpSnapshot, OpRevert, OpDigest, OpPublish, OpRestore, OpReplace, OpLink, OpUnlink, OpStore}, q.Op):
 		return fmt.Errorf("needs one disk")
 	case q.TakeOver != "" && !hostPattern.MatchString(q.TakeOver):
 		return fmt.Errorf("host name %q", q.TakeOver)
@@ -233,14 +252,14 @@ func (q *Request) validateSnapshot(*Config) error {
 		return fmt.Errorf("needs a snapshot id")
 	case q.Snapshot != nil && !allowed:
 		return fmt.Errorf("takes no snapshot id")
-	case q.Op == OpSnapshot && (q.Space < 1 || q.Space > wholeSpace):
+	case (q.Op == OpSnapshot || q.Op == OpBackup) && (q.Space < 1 || q.Space > wholeSpace):
 		return fmt.Errorf("space of %d percent for a snapshot", q.Space)
 	}
 	return nil
 }
 
 func (q *Request) validateGroup(c *Config) error {
-	if q.Group == "" && (q.Op == OpFile || q.Op == OpDisks) {
+	if q.Group == "" && (q.Op == OpFile || q.Op == OpMoveHome || q.Op == OpDisks) {
 		return nil
 	}
 	return validateGroupName(q.Group, c)
@@ -275,6 +294,15 @@ func (q *Request) validateHome(c *Config) error {
 	if _, _, err := q.splitHome(c); err != nil {
 		return err
 	}
+	if q.Op == OpMoveHome {
+		old := Request{Home: q.OldHome, DS: q.OldDS, VM: q.VM}
+		if _, _, err := old.splitHome(c); err != nil {
+			return err
+		}
+		if path.Clean(q.OldHome) == path.Clean(q.Home) {
+			return fmt.Errorf("home %q is not moved onto itself", q.Home)
+		}
+	}
 	if q.Op == OpFile && !homeFilePattern.MatchString(q.File) {
 		return fmt.Errorf("file name %q is not disk.N, kernel or initrd", q.File)
 	}
@@ -299,18 +327,20 @@ func (q *Request) splitHome(c *Config) (base, tail string, err error) {
 }
 
 func (q *Request) validateContent(c *Config) error {
-	if q.Op != OpCreate && q.Op != OpExtend {
+	if q.Op != OpCreate && q.Op != OpExtend && q.Op != OpDigest {
 		return nil
 	}
 	if q.Size <= 0 {
 		return fmt.Errorf("size of %d bytes", q.Size)
 	}
-	if q.Op == OpExtend {
+	if q.Op != OpCreate {
 		return nil
 	}
 	switch q.Content {
 	case ContentNone, ContentDisk, ContentExtents, ContentImage:
-		return nil
+		if q.FSType == "" {
+			return nil
+		}
 	case ContentFS, ContentTar:
 	default:
 		return fmt.Errorf("content %q", q.Content)
@@ -330,6 +360,23 @@ func (q *Request) validateContent(c *Config) error {
 	}
 	if q.FSLabel != "" && (!labelPattern.MatchString(q.FSLabel) || !LabelFits(q.FSType, q.FSLabel)) {
 		return fmt.Errorf("file system label %q is not 1 to %d of A-Z a-z 0-9 _ . + / : -", q.FSLabel, maker.label)
+	}
+	return nil
+}
+
+func (q *Request) validateBackup(*Config) error {
+	switch {
+	case q.Op == OpBackup && (q.Disk != AllDisks || len(q.Disks) == 0):
+		return fmt.Errorf("needs a list of disks")
+	case q.Op == OpRestore && (q.Content != ContentDisk || q.Mode != tarmode.RAW):
+		return fmt.Errorf("content %q of mode %q; only raw disks are restored", q.Content, q.Mode)
+	}
+	seen := map[int]bool{}
+	for _, disk := range q.Disks {
+		if disk < 0 || disk > maxID || seen[disk] {
+			return fmt.Errorf("disk id %d in the list of disks", disk)
+		}
+		seen[disk] = true
 	}
 	return nil
 }

@@ -331,6 +331,20 @@ func (c *session) change(ctx context.Context, g lvm.Group) (Result, error) {
 		return Result{}, c.unlink(ctx, g)
 	case OpStore:
 		return c.store(ctx, g)
+	case OpDigest:
+		return c.digest(ctx, g)
+	case OpPublish:
+		return Result{}, c.publish(ctx, g)
+	case OpBackup:
+		return c.backup(ctx, g)
+	case OpUnbackup:
+		return Result{}, c.endBackup(ctx, g)
+	case OpRestore:
+		return c.restore(ctx, g)
+	case OpReplace:
+		return Result{}, c.replace(ctx, g)
+	case OpMoveHome:
+		return Result{}, c.moveHome(ctx)
 	case OpFile:
 		return Result{}, c.putFile(ctx)
 	}

@@ -110,11 +110,15 @@ func (c *session) snapshotRequest(disk lvm.Volume) lvm.SnapshotRequest {
 	if disk.Open {
 		tags = tags.With(tagLive)
 	}
-	q := lvm.SnapshotRequest{Name: c.snapshotName(), Origin: disk.Name, Tags: tags}
-	if c.req.Space < wholeSpace {
-		q.Space = max(disk.Size/wholeSpace*int64(c.req.Space), lvm.SnapshotChunk)
+	return lvm.SnapshotRequest{Name: c.snapshotName(), Origin: disk.Name, Space: c.spaceOf(disk), Tags: tags}
+}
+
+// spaceOf is the space for a snapshot of the disk that the request wants.
+func (c *session) spaceOf(disk lvm.Volume) int64 {
+	if c.req.Space == wholeSpace {
+		return 0
 	}
-	return q
+	return max(disk.Size/wholeSpace*int64(c.req.Space), lvm.SnapshotChunk)
 }
 
 // wholeSpace is the Request.Space, in percent, of a snapshot that never becomes invalid.

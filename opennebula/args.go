@@ -176,3 +176,8 @@ func (h *HomePath) readDirectory(dir string) (err error) {
 	}
 	return nil
 }
+
+// IsDriverName says whether a text can be the name of a driver's directory.
+func IsDriverName(name string) bool {
+	return driverName.MatchString(name) && name != "." && name != ".."
+}

@@ -144,6 +144,29 @@ func (c *Client) Datastore(ctx context.Context, id int) (*Datastore, error) {
 		showCommand("onedatastore", id)}, ParseDatastore)
 }
 
+// Documents are the documents of a datastore, with its secrets, a VM and an image, one after
+// another as the actions of datastore drivers want them.
+func (c *Client) Documents(ctx context.Context, vm, image, datastore int) (string, error) {
+	raw := func(r io.Reader) (*string, error) {
+		text, err := io.ReadAll(r)
+		document := string(text)
+		return &document, err
+	}
+	var all []string
+	for _, q := range []query{
+		{fmt.Sprintf("datastore %d", datastore), "one.datastore.info", []any{datastore, true}, append(showCommand("onedatastore", datastore), "--decrypt")},
+		{fmt.Sprintf("VM %d", vm), "one.vm.info", []any{vm}, showCommand("onevm", vm)},
+		{fmt.Sprintf("image %d", image), "one.image.info", []any{image}, showCommand("oneimage", image)},
+	} {
+		document, err := get(ctx, c, q, raw)
+		if err != nil {
+			return "", err
+		}
+		all = append(all, *document)
+	}
+	return strings.Join(all, "\n"), nil
+}
+
 // ImageBySource finds the image that is at a SOURCE: the arguments of CPDS name the new
 // image by nothing else. ErrNoSuchObject.
 func (c *Client) ImageBySource(ctx context.Context, source string) (*Image, error) {

@@ -2,10 +2,15 @@ package tm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"one-clvm/agent"
@@ -21,8 +26,8 @@ const contextLabel = "CONTEXT"
 // it goes with the home.
 func (d *Driver) planContext(_ context.Context, call opennebula.Call) ([]Step, error) {
 	for _, file := range call.Files {
-		if strings.Contains(file, "://") {
-			return nil, fmt.Errorf("context file %s: URLs are %w: store it in a files datastore", file, ErrNotYet)
+		if isURL(file) && !strings.HasPrefix(file, "http://") && !strings.HasPrefix(file, "https://") {
+			return nil, fmt.Errorf("context file %s: only http and https are fetched, others are %w: store it in a files datastore", file, ErrNotYet)
 		}
 	}
 	q := d.fileRequest(call)
@@ -32,8 +37,57 @@ func (d *Driver) planContext(_ context.Context, call opennebula.Call) ([]Step, e
 	return []Step{{What: fmt.Sprintf("make the context CD %s", call.Home), Host: call.Dest.Host, Request: q, Transfer: send}}, nil
 }
 
+func isURL(file string) bool { return strings.Contains(file, "://") }
+
+// fetched are the files with those that are URLs downloaded into a directory of their own,
+// which remove removes.
+func (d *Driver) fetched(ctx context.Context, files []string) (local []string, remove func() error, err error) {
+	if !slices.ContainsFunc(files, isURL) {
+		return files, func() error { return nil }, nil
+	}
+	dir, err := os.MkdirTemp(d.Config.String("TMP_ROOT"), "one-clvm-context-")
+	if err != nil {
+		return nil, nil, err
+	}
+	remove = func() error { return os.RemoveAll(dir) }
+	for i, file := range files {
+		if isURL(file) {
+			if file, err = d.fetch(ctx, file, filepath.Join(dir, strconv.Itoa(i))); err != nil {
+				return nil, nil, errors.Join(fmt.Errorf("context file: %w", err), remove())
+			}
+		}
+		local = append(local, file)
+	}
+	return local, remove, nil
+}
+
+// fetch downloads a file under the last part of its address.
+func (d *Driver) fetch(ctx context.Context, address, dir string) (string, error) {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return "", err
+	}
+	name := path.Base(parsed.Path)
+	if name == "." || name == "/" || name == ".." {
+		return "", fmt.Errorf("%s names no file", address)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	f, err := os.Create(filepath.Join(dir, name))
+	if err != nil {
+		return "", err
+	}
+	return f.Name(), errors.Join(d.download(ctx, address, f), f.Close())
+}
+
 // sendISO sends what genisoimage makes of the files, flat, as the guest expects them.
-func (d *Driver) sendISO(ctx context.Context, w io.Writer, files []string) error {
+func (d *Driver) sendISO(ctx context.Context, w io.Writer, files []string) (err error) {
+	files, remove, err := d.fetched(ctx, files)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
 	argv := []string{"-quiet", "-V", contextLabel, "-J", "-joliet-long", "-R", "-graft-points"}
 	for _, file := range files {
 		if _, err := os.Stat(file); err != nil {

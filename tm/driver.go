@@ -30,6 +30,7 @@ type Records interface {
 	Datastore(ctx context.Context, id int) (*opennebula.Datastore, error)
 	Hosts(ctx context.Context) ([]opennebula.Host, error)
 	UpdateImage(ctx context.Context, id int, template string) error
+	Documents(ctx context.Context, vm, image, datastore int) (string, error)
 }
 
 // Agents reach the agent of a node, by the node's name.
@@ -74,6 +75,12 @@ func (d *Driver) planner(verb string) func(context.Context, opennebula.Call) ([]
 		return d.planResize
 	case "snap_create", "snap_create_live", "snap_delete", "snap_revert":
 		return d.planSnapshot
+	case "prebackup", "prebackup_live":
+		return d.planPrebackup
+	case "postbackup", "postbackup_live":
+		return d.planPostbackup
+	case "restore":
+		return d.planRestore
 	case "monitor":
 		return d.planMonitor
 	}

@@ -10,8 +10,8 @@ import (
 	"one-clvm/opennebula"
 )
 
-// planMove: no data moves. The volume stays on the SAN and the home on the shared
-// file system; what changes is where the volume is active:
+// planMove: no data moves within a system datastore. The volume stays on the SAN and the
+// home on the shared file system; what changes is where the volume is active:
 //
 //	node → same node        nothing
 //	node → front-end        off, tagged parked
@@ -19,7 +19,7 @@ import (
 //	node → other node       off here, exclusive there
 func (d *Driver) planMove(ctx context.Context, call opennebula.Call) ([]Step, error) {
 	if call.SourceHome.Datastore != call.Home.Datastore || call.SourceHome.Base != call.Home.Base {
-		return nil, fmt.Errorf("from system datastore %d to %d: %w", call.SourceHome.Datastore, call.Home.Datastore, ErrNotYet)
+		return d.planMoveAcross(ctx, call)
 	}
 	if call.Home.IsHome() || call.Source.Host == call.Dest.Host {
 		return nil, nil
@@ -34,7 +34,7 @@ func (d *Driver) planMove(ctx context.Context, call opennebula.Call) ([]Step, er
 	case d.isFrontEnd(call.Source.Host):
 		return []Step{d.activateOn(call, cfg, call.Dest.Host, lvm.Exclusive)}, nil
 	}
-	return d.planMoveBetween(ctx, call, cfg)
+	return d.planMoveBetween(ctx, call, call, cfg)
 }
 
 func (d *Driver) park(call opennebula.Call, cfg *cxmrc.Config) Step {
@@ -52,10 +52,11 @@ func (d *Driver) activateOn(call opennebula.Call, cfg *cxmrc.Config, host string
 	return Step{What: fmt.Sprintf("bring %s of VM %d into mode %s", disks, q.VM, mode), Host: host, Request: q}
 }
 
-// planMoveBetween leaves a dead source alone: the lock manager alone decides whether the
-// volume is free. A source that oned can reach gives the volume up itself, also that of a
-// VM of unknown state: it may well still have the volume active.
-func (d *Driver) planMoveBetween(ctx context.Context, call opennebula.Call, cfg *cxmrc.Config) ([]Step, error) {
+// planMoveBetween takes a disk from one node to another; at is the call as seen from the
+// home that the disk leaves. A dead source is left alone: the lock manager alone decides
+// whether the volume is free. A source that oned can reach gives the volume up itself,
+// also that of a VM of unknown state: it may well still have the volume active.
+func (d *Driver) planMoveBetween(ctx context.Context, at, call opennebula.Call, cfg *cxmrc.Config) ([]Step, error) {
 	vm, err := d.Records.VM(ctx, call.VM)
 	if err != nil {
 		return nil, err
@@ -72,12 +73,46 @@ func (d *Driver) planMoveBetween(ctx context.Context, call opennebula.Call, cfg 
 		}
 		return []Step{on}, nil
 	}
-	off := d.activateOn(call, cfg, call.Source.Host, lvm.Off)
-	back := d.activateOn(call, cfg, call.Source.Host, lvm.Exclusive)
+	off := d.activateOn(at, cfg, call.Source.Host, lvm.Off)
+	back := d.activateOn(at, cfg, call.Source.Host, lvm.Exclusive)
 	off.Undo = &back
 	return []Step{off, on}, nil
 }
 
 func isUnknown(vm *opennebula.VM) bool {
 	return vm.LCMState == opennebula.LCMPrologMigrateUnknown || vm.LCMState == opennebula.LCMPrologMigrateUnknownFailure
+}
+
+// planMoveAcross moves to another system datastore:
+//
+//	the home                   its files, on the new node
+//	a disk, same VG            as within a datastore; the volume's tags follow
+//	a disk, other VG           its data: see relocation
+func (d *Driver) planMoveAcross(ctx context.Context, call opennebula.Call) ([]Step, error) {
+	if d.isFrontEnd(call.Dest.Host) {
+		return nil, fmt.Errorf("to the front-end and to system datastore %d at once: %w", call.Home.Datastore, ErrNotYet)
+	}
+	if call.Home.IsHome() {
+		q := d.fileRequest(call)
+		q.Op, q.File, q.OldHome, q.OldDS = agent.OpMoveHome, "", call.SourceHome.Home(), call.SourceHome.Datastore
+		return []Step{{What: fmt.Sprintf("move the home of VM %d from %s to %s", q.VM, q.OldHome, q.Home), Host: call.Dest.Host, Request: q}}, nil
+	}
+	cfg, err := d.systemConfig(ctx, call.Home.Datastore)
+	if err != nil {
+		return nil, err
+	}
+	leaving := call
+	leaving.Home = call.SourceHome
+	from, err := d.whereDisksAre(ctx, leaving, call.Source.Host)
+	if err != nil {
+		return nil, err
+	}
+	if from.cfg.String("VG_NAME") != cfg.String("VG_NAME") {
+		move := &relocation{Driver: d, leaving: leaving, call: call, from: from, cfg: cfg}
+		return []Step{{What: move.String(), Here: move.carryOut}}, nil
+	}
+	if d.isFrontEnd(call.Source.Host) || call.Source.Host == call.Dest.Host {
+		return []Step{d.activateOn(call, cfg, call.Dest.Host, lvm.Exclusive)}, nil
+	}
+	return d.planMoveBetween(ctx, leaving, call, cfg)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -54,6 +55,9 @@ func (o *oned) Datastore(_ context.Context, id int) (*opennebula.Datastore, erro
 	}
 	return nil, opennebula.ErrNoSuchObject
 }
+func (o *oned) Documents(_ context.Context, vm, image, datastore int) (string, error) {
+	return fmt.Sprintf("<DATASTORE><ID>%d</ID></DATASTORE><VM><ID>%d</ID></VM><IMAGE><ID>%d</ID></IMAGE>", datastore, vm, image), o.err
+}
 func (o *oned) UpdateImage(_ context.Context, id int, template string) error {
 	o.updates = append(o.updates, fmt.Sprintf("%d: %s", id, template))
 	return nil
@@ -61,6 +65,10 @@ func (o *oned) UpdateImage(_ context.Context, id int, template string) error {
 
 // nodes note what they are asked.
 type nodes struct {
+	mu      sync.Mutex
+	volumes map[string][]lvm.Volume // by volume group
+	digest  map[string]string       // by host
+
 	asked []string
 	reqs  []agent.Request
 	sent  map[string][]byte // payload by operation
@@ -75,16 +83,27 @@ func (n *nodes) Do(_ context.Context, host string, q agent.Request, t agent.Tran
 	if q.Op == agent.OpActivate {
 		line += " " + q.Activate.String()
 	}
+	n.mu.Lock()
 	n.asked, n.reqs = append(n.asked, line), append(n.reqs, q)
-	if err := n.fail[host+" "+string(q.Op)]; err != nil {
+	err := n.fail[host+" "+string(q.Op)]
+	n.mu.Unlock()
+	if err != nil {
 		return agent.Result{}, err
+	}
+	switch q.Op {
+	case agent.OpVolumes:
+		return agent.Result{Volumes: n.volumes[q.Group]}, nil
+	case agent.OpDigest:
+		return agent.Result{Digest: n.digest[host]}, nil
 	}
 	if t.Send != nil {
 		var b bytes.Buffer
 		if err := t.Send(&b); err != nil {
 			return agent.Result{}, err
 		}
+		n.mu.Lock()
 		n.sent[string(q.Op)] = b.Bytes()
+		n.mu.Unlock()
 	}
 	if t.Receive != nil {
 		return n.res, n.save(t)
@@ -226,9 +245,8 @@ func TestCloneRefuses(t *testing.T) {
 // TestUnsupportedVerbExitsNonZero: what a verb can't do yet fails and says so.
 func TestUnsupportedVerbExitsNonZero(t *testing.T) {
 	for _, line := range []string{
-		"prebackup node1:" + home + " 0:1 one-0 0 101", "restore node1:" + home + " 0 5 0 -1",
-		"mv node1:" + home + "/disk.0 node1:/var/lib/one/datastores/102/0/disk.0 0 100",
-		"context /x/context.sh http://files/a node1:" + home + "/disk.4 0 101",
+		"mv node1:" + home + "/disk.0 frontend:/var/lib/one/datastores/102/0/disk.0 0 100",
+		"context /x/context.sh ftp://files/a node1:" + home + "/disk.4 0 101",
 	} {
 		b := newBench(t)
 		err := b.call(line)
@@ -560,4 +578,34 @@ func TestContextISO(t *testing.T) {
 	assert.Contains(t, string(iso), "HOSTNAME=web\n")
 	assert.Contains(t, string(iso), "a=b.txt", "Rock Ridge name")
 	assert.ErrorContains(t, b.call("context /none/context.sh node1:"+home+"/disk.4 0 101"), "/none/context.sh")
+}
+
+// An address in CONTEXT is fetched by the program that oned itself uses.
+func TestContextOfURLs(t *testing.T) {
+	b := newBench(t)
+	script := filepath.Join(t.TempDir(), "context.sh")
+	require.NoError(t, os.WriteFile(script, []byte("A=b\n"), 0o600))
+	real := b.Runner
+	fail := false
+	b.Runner = runnerFunc(func(ctx context.Context, c run.Cmd) (run.Result, error) {
+		if filepath.Base(c.Path) != "downloader.sh" {
+			return real.Run(ctx, c)
+		}
+		_, err := io.WriteString(c.Stdout, strings.Join(c.Args, " "))
+		if fail {
+			err = errors.New("404")
+		}
+		return run.Result{}, err
+	})
+	line := "context " + script + " https://files.example.org/a/setup.sh?x=1 node1:" + home + "/disk.4 0 101"
+	require.NoError(t, b.call(line))
+	iso := string(b.nodes.sent["file"])
+	assert.Contains(t, iso, "setup.sh")
+	assert.Contains(t, iso, "--nodecomp https://files.example.org/a/setup.sh?x=1 -")
+	fail = true
+	assert.ErrorContains(t, b.call(line), "404")
+	assert.ErrorContains(t, b.call("context "+script+" https://files.example.org node1:"+home+"/disk.4 0 101"), "names no file")
+	left, err := filepath.Glob(b.Config.String("TMP_ROOT") + "/one-clvm-context-*")
+	require.NoError(t, err)
+	assert.Empty(t, left)
 }

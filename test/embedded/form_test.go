@@ -122,14 +122,7 @@ func TestVerbsThatAreNotThereYet(t *testing.T) {
 	for _, verb := range opennebula.Verbs {
 		assert.FileExists(t, testbed.Verb(verb))
 	}
-	backup := append([]string{"node1:" + home, "0", "one-42", "-"}, ofSystem...)
-	for verb, argv := range map[string][]string{
-		"prebackup": backup, "prebackup_live": backup, "postbackup": backup, "postbackup_live": backup,
-		"restore": {"node1:" + home, "42", "7", "-1", "0"},
-	} {
-		s.fails([]string{verb, "not supported by this release"}, verb, argv...)
-	}
-	s.fails([]string{"https://", "not supported"}, "context", append([]string{"https://example.org/x", at("node1", 4)}, ofSystem...)...)
+	s.fails([]string{"ftp://", "not supported"}, "context", append([]string{"ftp://example.org/x", at("node1", 4)}, ofSystem...)...)
 	assert.False(t, exists(device(4)))
 }
 

@@ -142,6 +142,21 @@ func (s *site) verb(name string, argv ...string) testbed.Result {
 	return result
 }
 
+// verbOn gives a verb something on its standard input.
+func (s *site) verbOn(stdin, name string, argv ...string) testbed.Result {
+	s.Helper()
+	result, err := s.machine.Run(s.Context(), testbed.Command{Argv: append([]string{testbed.Verb(name)}, argv...), Stdin: stdin})
+	require.NoError(s, err)
+	return result
+}
+
+func (s *site) okOn(stdin, name string, argv ...string) {
+	s.Helper()
+	result := s.verbOn(stdin, name, argv...)
+	require.Zero(s, result.Status, "%s %v: %s", name, argv, result.Stderr)
+	require.Empty(s, messages(result.Stderr))
+}
+
 // ok is a verb that succeeds, and says nothing to the user.
 func (s *site) ok(name string, argv ...string) testbed.Result {
 	s.Helper()

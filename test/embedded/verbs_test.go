@@ -185,7 +185,6 @@ func TestMove(t *testing.T) {
 	move("node1", "frontend")
 	s.deleteDisk(0)
 	s.fails([]string{volume(0), "not found"}, "mv", append([]string{at("frontend", 0), at("node1", 0)}, ofImage...)...)
-	s.fails([]string{"not supported"}, "mv", append([]string{at("node1", 0), "node1:/var/lib/one/datastores/102/42/disk.0"}, ofImage...)...)
 }
 
 // The two nodes are one machine here: what can be seen is that the window of a live

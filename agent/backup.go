@@ -1,0 +1,200 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"slices"
+
+	"one-clvm/internal/beneath"
+	"one-clvm/internal/failpoint"
+	"one-clvm/lvm"
+	"one-clvm/tarmode"
+)
+
+// What oned's backup drivers find in a VM's home: a directory with a raw file for each
+// disk, disk.N.I of increment I, and the VM's document.
+const (
+	backupDir      = "backup"
+	backupDocument = "vm.xml"
+	maxDocument    = 16 << 20 // bytes
+)
+
+// backupSnapshot is the number of the snapshots that backups are read from; oned counts
+// from 0 and does not get there. Their tag is tagBackup.
+const (
+	backupSnapshot = math.MaxInt32
+	tagBackup      = "backup"
+)
+
+// backup puts the content of disks into files. A disk in use is read from a snapshot of
+// one instant, and is not held up by more than that; its blocks are as after a power cut.
+// A crash leaves the directory, and perhaps snapshots: the next backup, endBackup, and
+// the removal of the home clear them away.
+func (c *session) backup(ctx context.Context, g lvm.Group) (res Result, err error) {
+	document, err := io.ReadAll(io.LimitReader(c.payload, maxDocument+1))
+	if err != nil {
+		return res, err
+	}
+	if len(document) > maxDocument {
+		return res, fmt.Errorf("%w: the VM's document has more than %d bytes", ErrProtocol, maxDocument)
+	}
+	if err := c.endBackup(ctx, g); err != nil {
+		return res, err
+	}
+	res, err = c.writeBackup(ctx, g, document)
+	if err != nil {
+		return Result{}, errors.Join(err, c.endBackup(context.WithoutCancel(ctx), g))
+	}
+	return res, c.removeBackupSnapshots(context.WithoutCancel(ctx), g)
+}
+
+func (c *session) writeBackup(ctx context.Context, g lvm.Group, document []byte) (res Result, err error) {
+	home, err := c.openHome(true)
+	if err != nil {
+		return res, err
+	}
+	defer home.close()
+	if err := home.dir.Mkdir(backupDir, 0o755, home.uid, home.gid); err != nil {
+		return res, fmt.Errorf("home of VM %d: %w", c.req.VM, err)
+	}
+	failpoint.Hit("backup.made")
+	dir, err := home.dir.OpenDir(backupDir)
+	if err != nil {
+		return res, err
+	}
+	defer dir.Close() // only lookups went through it
+	sources, err := c.backupSources(ctx, g)
+	if err != nil {
+		return res, err
+	}
+	for i, v := range sources {
+		copyIt := func(v lvm.Volume) error { return c.backupDisk(ctx, home, dir, c.req.Disks[i], v, &res) }
+		if v.Origin == "" {
+			err = c.whileActive(ctx, g, v, copyIt)
+		} else {
+			err = copyIt(v)
+		}
+		if err != nil {
+			return res, err
+		}
+		failpoint.Hit("backup.copied")
+	}
+	return res, writeWhole(home, dir, backupDocument, func(f *os.File) error {
+		_, err := f.Write(document)
+		return err
+	})
+}
+
+// backupSources are what the disks are read from: themselves, or snapshots, all taken
+// before the first one is read.
+func (c *session) backupSources(ctx context.Context, g lvm.Group) ([]lvm.Volume, error) {
+	disks, err := c.disks(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	var sources []lvm.Volume
+	for _, number := range c.req.Disks {
+		i := slices.IndexFunc(disks, func(v lvm.Volume) bool { return v.Tags.Has(lvm.KeyTag(lvm.TagDisk, number)) })
+		if i < 0 {
+			return nil, &lvm.Error{Op: "backup", Group: g.Name(), Volume: lvm.DiskName(c.Config.Prefix, c.req.VM, number).String(), Err: lvm.ErrNotFound}
+		}
+		v, err := c.backupSource(ctx, g, disks[i], number)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, v)
+	}
+	return sources, nil
+}
+
+func (c *session) backupSource(ctx context.Context, g lvm.Group, disk lvm.Volume, number int) (lvm.Volume, error) {
+	switch {
+	case disk.Mode == lvm.Shared:
+		return disk, &lvm.Error{Op: "backup", Group: g.Name(), Volume: disk.Name, Err: fmt.Errorf("%w: a live migration has it shared, or left it so: try again when that has ended", lvm.ErrNotExclusive)}
+	case !disk.Open:
+		return disk, nil // whileActive sees to one that is off
+	}
+	v, err := g.Snapshot(ctx, lvm.SnapshotRequest{
+		Name:   lvm.DiskName(c.Config.Prefix, c.req.VM, number).WithSnapshot(backupSnapshot).String(),
+		Origin: disk.Name, Space: c.spaceOf(disk),
+		Tags: lvm.DiskTags(c.req.VM, number, c.req.DS).With(lvm.KeyTag(lvm.TagSnapshot, backupSnapshot), tagBackup, tagLive),
+	})
+	failpoint.Hit("livebackup.snapshot")
+	return v, err
+}
+
+func (c *session) backupDisk(ctx context.Context, home *home, dir *beneath.Dir, number int, v lvm.Volume, res *Result) error {
+	device, err := os.Open(v.Path)
+	if err != nil {
+		return fmt.Errorf("read volume %s: %w", v.Name, err)
+	}
+	defer device.Close() // only read
+	done := c.begin("copy " + v.Name)
+	err = writeWhole(home, dir, fmt.Sprintf("disk.%d.0", number), func(f *os.File) error {
+		source := &reader{ctx: ctx, r: io.LimitReader(device, v.Size), progress: c.progress}
+		_, written, err := tarmode.CopySparse(ctx, source, f, v.Size, func(int64) {})
+		res.Content += written
+		return errors.Join(err, f.Truncate(v.Size))
+	})
+	done(err)
+	if err != nil {
+		return fmt.Errorf("backup of volume %s: %w", v.Name, err)
+	}
+	return nil
+}
+
+// writeWhole makes a file that is there whole or not at all.
+func writeWhole(home *home, dir *beneath.Dir, name string, fill func(*os.File) error) error {
+	f, commit, abort, err := dir.CreateFile(name, 0o640, home.uid, home.gid)
+	if err != nil {
+		return err
+	}
+	defer abort()
+	if err := fill(f); err != nil {
+		return err
+	}
+	return commit()
+}
+
+// endBackup removes what a backup has left in the home and in the group. What is not there
+// is fine.
+func (c *session) endBackup(ctx context.Context, g lvm.Group) error {
+	if err := c.removeBackupSnapshots(ctx, g); err != nil {
+		return err
+	}
+	home, err := c.openHome(false)
+	if errors.Is(err, errNoHome) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer home.close()
+	err = home.dir.RemoveAll(backupDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("home of VM %d: %w", c.req.VM, err)
+	}
+	failpoint.Hit("unbackup.removed")
+	return nil
+}
+
+func (c *session) removeBackupSnapshots(ctx context.Context, g lvm.Group) error {
+	volumes, err := g.Volumes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range volumes {
+		if !c.isDisk(v) || v.Origin == "" || !v.Tags.Has(tagBackup) {
+			continue
+		}
+		if err := c.removeSnapshot(ctx, g, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
