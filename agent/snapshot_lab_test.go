@@ -97,7 +97,7 @@ func TestSnapshotsOnTheLab(t *testing.T) {
 	_, err = l.do(0, l.ofSnapshot(OpRevert, 0), Transfer{})
 	require.ErrorIs(t, err, lvm.ErrInUse)
 	shared := l.request(OpActivate)
-	shared.Activate = lvm.Shared
+	shared.Activate, shared.Window = lvm.Shared, &Window{Source: "node1", Target: "node2", Seconds: 60}
 	_, err = l.do(0, shared, Transfer{})
 	require.ErrorIs(t, err, lvm.ErrSnapshots)
 	extend := l.request(OpExtend)
