@@ -42,7 +42,7 @@ func realLVM(t *testing.T, p profile.Profile) lvmtest.Fixture {
 		require.NoError(t, err)
 	})
 	return lvmtest.Fixture{
-		Group:   lvm2.New(vg, run.Exec{}, lvm2.Options{}),
+		Group:   allowed(lvm2.New(vg, run.Exec{}, lvm2.Options{})),
 		Devices: true,
 		Dirty:   true,
 		Alone:   p.LockManager == profile.LockNone,

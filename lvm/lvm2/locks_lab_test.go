@@ -135,3 +135,34 @@ func TestGuestsGroupOnRealLVM(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, volumes, 1)
 }
+
+// TestWindowOrAlwaysShared runs both designs of a live migration: a window during which
+// the volume is shared, and a volume that is shared all its life. It logs what the window
+// costs, and holds what the other one gives up.
+func TestWindowOrAlwaysShared(t *testing.T) {
+	for _, p := range []profile.Profile{profile.Cluster, profile.Sanlock} {
+		t.Run(p.Name, func(t *testing.T) {
+			_, one, two := onNodes(t, p)
+			to := func(g *lvm2.Group, mode lvm.Mode) time.Duration {
+				started := time.Now()
+				_, err := g.Activate(t.Context(), disk, mode)
+				require.NoError(t, err)
+				return time.Since(started)
+			}
+			source, target, off, exclusive := to(one, lvm.Shared), to(two, lvm.Shared), to(one, lvm.Off), to(two, lvm.Exclusive)
+			t.Logf("%s: window: source shared %.2fs, target shared %.2fs; source off %.2fs, target exclusive %.2fs",
+				p.Name, source.Seconds(), target.Seconds(), off.Seconds(), exclusive.Seconds())
+			_, err := one.Activate(t.Context(), disk, lvm.Shared)
+			require.ErrorIs(t, err, lvm.ErrLocked, "after the window the lock keeps a second VM out")
+
+			to(two, lvm.Shared)
+			started := time.Now()
+			to(one, lvm.Shared)
+			t.Logf("%s: always shared: a second node has the volume %.2fs after it asked, and nobody minds", p.Name, time.Since(started).Seconds())
+			_, err = two.Extend(t.Context(), disk, 16<<20)
+			require.ErrorIs(t, err, lvm.ErrLocked, "a volume that another node has shared cannot grow")
+			_, err = two.Snapshot(t.Context(), lvm.SnapshotRequest{Name: disk + "_s0", Origin: disk, Space: 4 << 20})
+			require.ErrorIs(t, err, lvm.ErrNotExclusive, "nor have a snapshot")
+		})
+	}
+}
