@@ -111,7 +111,7 @@ func (h *Host) deactivate(out *reply, g *group, v *volume, everywhere bool) {
 // extending need, as the manager of the group gives it.
 func (h *Host) lockForChange(out *reply, g *group, v *volume) bool {
 	if v.origin != nil {
-		return true // as seen with LVM 2.03.31: a snapshot has no lock, and its origin's is not asked
+		return true // as seen with LVM 2.03.16: a snapshot has no lock, and its origin's is not asked
 	}
 	switch {
 	case g.LockType == LockNone:
