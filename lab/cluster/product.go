@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"one-clvm/lab/profile"
 	"one-clvm/test/build"
 )
 
@@ -14,8 +15,15 @@ const (
 	AgentConf = "/etc/one-clvm/agent.conf"
 )
 
-// agentConf is the nodes' configuration of the agent.
-const agentConf = "ALLOWED_VGS=\"" + Group + "\"\nHOME_BASE=\"/var/lib/one/datastores\"\n"
+// agentConf is the nodes' configuration of the agent. Where two nodes share a group
+// without a lock manager, the front-end is its only writer.
+func agentConf(p profile.Profile) string {
+	text := "ALLOWED_VGS=\"" + Group + "\"\nHOME_BASE=\"/var/lib/one/datastores\"\n"
+	if p.Nodes > 1 && p.LockManager == profile.LockNone {
+		text += "SINGLE_WRITER=\"True\"\n"
+	}
+	return text
+}
 
 // installProduct puts the suite of this checkout on every node, as a package would.
 func (c *Cluster) installProduct(ctx context.Context, program string) error {
@@ -40,5 +48,5 @@ func (c *Cluster) installOn(ctx context.Context, n *Node) error {
 	if err := n.PutFile(ctx, filepath.Join(root, "sudoers.d/one-clvm"), "/etc/sudoers.d/one-clvm", 0o440); err != nil {
 		return err
 	}
-	return n.Put(ctx, AgentConf, strings.NewReader(agentConf), 0o644, 0)
+	return n.Put(ctx, AgentConf, strings.NewReader(agentConf(c.Profile)), 0o644, 0)
 }

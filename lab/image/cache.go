@@ -95,8 +95,14 @@ func lockFile(ctx context.Context, path string, progress io.Writer) (*os.File, e
 	}
 }
 
-// keptFor is how long what nobody uses stays in the cache.
-const keptFor = 14 * 24 * time.Hour
+// keptFor is how long what nobody uses stays in the cache: a system takes a minute to
+// make, the rest seconds, and there is one for every state of the code.
+func keptFor(name string) time.Duration {
+	if strings.HasPrefix(name, systemPrefix) {
+		return 14 * 24 * time.Hour
+	}
+	return 24 * time.Hour
+}
 
 // prune removes what was not used for long.
 func prune(cache string) error {
@@ -107,7 +113,7 @@ func prune(cache string) error {
 	var errs []error
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if err == nil && entry.IsDir() && time.Since(info.ModTime()) > keptFor {
+		if err == nil && entry.IsDir() && time.Since(info.ModTime()) > keptFor(entry.Name()) {
 			errs = append(errs, os.RemoveAll(filepath.Join(cache, entry.Name())))
 		}
 	}

@@ -11,17 +11,17 @@ import (
 	"strings"
 
 	"one-clvm/internal/run"
+	"one-clvm/test/debian"
 )
 
 // Files of the system.
 const (
+	systemPrefix  = "system-" // of its directory in the cache
 	rootName      = "root.ext4"
 	kernelName    = "vmlinux"
 	modulesName   = "modules" // directory of what the initramfs loads, with a list "order"
 	systemVersion = "1"       // raised when the code below makes something else of the same lists
 )
-
-const release = "bookworm"
 
 // packages of a node, beyond the essential ones.
 var packages = []string{
@@ -40,7 +40,7 @@ const kernelPackage = "linux-image-amd64"
 var unneeded = []string{"/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/i18n/*"}
 
 func makeSystem(ctx context.Context, progress io.Writer) (string, error) {
-	name := "system-" + hash(append([]string{systemVersion, release, kernelPackage, fmt.Sprint(unneeded, bootModules, nodeModules), accounts()}, packages...)...)
+	name := systemPrefix + hash(systemVersion, kernelPackage, accounts(), fmt.Sprint(system(), bootModules, nodeModules))
 	return Cached(ctx, name, progress, func(directory string) error {
 		if os.Geteuid() != 0 {
 			return errors.New("making it needs root (afterwards it is in the cache)")
@@ -58,8 +58,8 @@ func makeSystem(ctx context.Context, progress io.Writer) (string, error) {
 }
 
 func fillSystem(ctx context.Context, directory, work string) error {
-	tree := filepath.Join(work, "root")
-	if err := installPackages(ctx, tree); err != nil {
+	tree, err := debian.Tree(ctx, work, system())
+	if err != nil {
 		return err
 	}
 	if err := addAccounts(tree); err != nil {
@@ -81,13 +81,13 @@ func fillSystem(ctx context.Context, directory, work string) error {
 	return makeFileSystem(ctx, tree, filepath.Join(directory, rootName))
 }
 
-func installPackages(ctx context.Context, tree string) error {
-	args := []string{"--mode=root", "--variant=minbase", "--format=directory",
-		"--aptopt=Acquire::Languages \"none\"", "--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io"}
+// system is what mmdebstrap makes.
+func system() debian.System {
+	options := []string{"--aptopt=APT::Install-Recommends \"false\"", "--aptopt=Acquire::Languages \"none\"", "--dpkgopt=force-unsafe-io"}
 	for _, path := range unneeded {
-		args = append(args, "--dpkgopt=path-exclude="+path)
+		options = append(options, "--dpkgopt=path-exclude="+path)
 	}
-	return call(ctx, "", "mmdebstrap", append(args, "--include="+strings.Join(packages, ","), release, tree)...)
+	return debian.System{Name: "lab", Variant: "minbase", Packages: packages, Options: options}
 }
 
 // accounts are the lines that make the user oneadmin, with the numbers of OpenNebula's

@@ -57,6 +57,15 @@ func takes(t *testing.T, n *cluster.Node) {
 	}, wait, 100*time.Millisecond)
 }
 
+func TestExclusiveUnderSanlock(t *testing.T) {
+	c := labtest.Start(t, profile.Sanlock)
+	c.Output(t, c.Nodes[0], "lvcreate", "-y", "-Wn", "-Zn", "-aey", "-L", "8m", "-n", "lv-one-1-0", cluster.Group)
+	_, err := c.Nodes[1].Output(t.Context(), "lvchange", "-aey", volume)
+	require.ErrorContains(t, err, "LV locked by other host")
+	c.Output(t, c.Nodes[0], "lvchange", "-an", volume)
+	c.Output(t, c.Nodes[1], "lvchange", "-aey", volume)
+}
+
 func TestKilledHolderIsFencedAndTheOtherTakesOver(t *testing.T) {
 	c, holder, other := holding(t)
 	require.NoError(t, holder.Kill())

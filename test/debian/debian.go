@@ -4,6 +4,7 @@
 package debian
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -18,14 +19,16 @@ import (
 // System is a choice of packages.
 type System struct {
 	Name     string
-	Packages []string // besides those of priority "important" and above
+	Packages []string // besides those of the variant
+	Variant  string   // mmdebstrap's; "" is those of priority "important" and above
+	Options  []string // more of mmdebstrap's
 }
 
 var (
 	// Small is a server with an editor and two script languages: some 350 MB.
-	Small = System{"small", []string{"perl", "vim", "python3", "locales", "iputils-ping", "curl", "openssh-server"}}
+	Small = System{Name: "small", Packages: []string{"perl", "vim", "python3", "locales", "iputils-ping", "curl", "openssh-server"}}
 	// Large can also compile: some 750 MB.
-	Large = System{"large", append([]string{"build-essential", "git", "gdb"}, Small.Packages...)}
+	Large = System{Name: "large", Packages: append([]string{"build-essential", "git", "gdb"}, Small.Packages...)}
 )
 
 // Archive returns the path of a tar of the system, in the cache directory; the first
@@ -48,15 +51,26 @@ func Archive(ctx context.Context, cache string, system System) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("cache: %w", err)
 	}
-	err = bootstrap(ctx, work, sources, system)
+	fmt.Fprintf(os.Stderr, "making a Debian root file system (%s), once, about a minute\n", system.Name)
+	err = bootstrap(ctx, work, "root.tar", sources, system)
 	if err == nil {
 		err = os.Rename(filepath.Join(work, "root.tar"), path)
 	}
 	return path, errors.Join(err, os.RemoveAll(work))
 }
 
-// bootstrap makes root.tar in the directory.
-func bootstrap(ctx context.Context, directory, sources string, system System) error {
+// Tree makes the system in work/root: a tree of files that belong to their owners. Other
+// files in the directory are its own.
+func Tree(ctx context.Context, work string, system System) (string, error) {
+	sources, err := aptSources(ctx)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(work, "root"), bootstrap(ctx, work, "root", sources, system)
+}
+
+// bootstrap makes the target in the directory: a tar, by its suffix, or a tree.
+func bootstrap(ctx context.Context, directory, target, sources string, system System) error {
 	list, options := filepath.Join(directory, "sources.list"), filepath.Join(directory, "apt.conf")
 	proxies, err := aptProxies(ctx)
 	if err != nil {
@@ -67,11 +81,14 @@ func bootstrap(ctx context.Context, directory, sources string, system System) er
 			return fmt.Errorf("configure mmdebstrap: %w", err)
 		}
 	}
-	fmt.Fprintf(os.Stderr, "making a Debian root file system (%s), once, about a minute\n", system.Name)
-	_, err = run.Exec{}.Run(ctx, run.Cmd{Path: "mmdebstrap", Dir: directory, Env: append(proxyEnvironment(), "TMPDIR="+directory), Args: []string{
-		"--mode=root", "--variant=important", "--include=" + strings.Join(system.Packages, ","),
-		"--aptopt=" + options, "--quiet", "", filepath.Join(directory, "root.tar"), list,
-	}})
+	arguments := append([]string{
+		"--mode=root", "--variant=" + cmp.Or(system.Variant, "important"), "--include=" + strings.Join(system.Packages, ","),
+		"--aptopt=" + options, "--quiet",
+	}, system.Options...)
+	_, err = run.Exec{}.Run(ctx, run.Cmd{
+		Path: "mmdebstrap", Dir: directory, Env: append(proxyEnvironment(), "TMPDIR="+directory),
+		Args: append(arguments, "", filepath.Join(directory, target), list),
+	})
 	if err != nil {
 		return fmt.Errorf("make a Debian root file system: %w", err)
 	}
