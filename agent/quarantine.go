@@ -92,6 +92,13 @@ func (c *session) reapQuarantined(ctx context.Context, g lvm.Group) error {
 	defer stop()
 	var errs []error
 	for _, name := range c.quarantined {
+		if c.req.Op == OpCreate { // whoever makes a disk does not wait until a former one is wiped
+			busy, err := c.isBeingWiped(g.Name(), name)
+			errs = append(errs, err)
+			if busy {
+				continue
+			}
+		}
 		errs = append(errs, c.reap(ctx, g, name, c.policy()))
 	}
 	return errors.Join(errs...)

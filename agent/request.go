@@ -41,13 +41,14 @@ const (
 	OpMonitor  Op = "monitor"  // the volume group in numbers
 	OpVolumes  Op = "volumes"  // the volume group's volumes
 	OpDisks    Op = "disks"    // the physical volumes that this node sees
+	OpAudit    Op = "audit"    // the volumes, and what belongs to them on this node
 	OpReap     Op = "reap"     // wipe and remove what is in quarantine
 	OpWipeFree Op = "wipefree" // wipe the volume group's free space
 )
 
 // ofGroup: the operation is about a volume group, not about a VM.
 func (o Op) ofGroup() bool {
-	return slices.Contains([]Op{OpMonitor, OpVolumes, OpDisks, OpReap, OpWipeFree}, o)
+	return slices.Contains([]Op{OpMonitor, OpVolumes, OpDisks, OpAudit, OpReap, OpWipeFree}, o)
 }
 
 // Content is what a new volume is filled with.
@@ -139,7 +140,9 @@ type Result struct {
 	Info      *lvm.GroupInfo `json:"info,omitempty"`
 	Volumes   []lvm.Volume   `json:"volumes,omitempty"`
 
-	Disks []lvm.PhysicalVolume `json:"disks,omitempty"` // of OpDisks
+	Disks  []lvm.PhysicalVolume `json:"disks,omitempty"`  // of OpDisks
+	Links  []Link               `json:"links,omitempty"`  // of OpAudit
+	Wiping []string             `json:"wiping,omitempty"` // of OpAudit: volumes
 }
 
 // Start tells the receiver of a save what comes.
@@ -212,7 +215,7 @@ func (q *Request) validate(c *Config) error {
 
 func (q *Request) validateIDs(*Config) error {
 	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpDigest, OpPublish,
-		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpReap, OpWipeFree}
+		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpAudit, OpReap, OpWipeFree}
 	switch {
 	case !slices.Contains(known, q.Op):
 		return fmt.Errorf("operation %q is not known to this agent", q.Op)

@@ -273,6 +273,8 @@ func (c *session) serveGroup(ctx context.Context, g lvm.Group) (Result, error) {
 	switch c.req.Op {
 	case OpMonitor:
 		return c.monitor(ctx, g)
+	case OpAudit:
+		return c.audit(ctx, g)
 	case OpReap:
 		return c.reapAll(ctx, g)
 	case OpWipeFree:

@@ -25,6 +25,7 @@ var ErrNotYet = errors.New("not supported by this release of one-clvm")
 // Records are oned's own, as far as verbs ask for them; *opennebula.Client has them.
 type Records interface {
 	VM(ctx context.Context, id int) (*opennebula.VM, error)
+	VMs(ctx context.Context) ([]opennebula.VM, error)
 	Image(ctx context.Context, id int) (*opennebula.Image, error)
 	ImageBySource(ctx context.Context, source string) (*opennebula.Image, error)
 	Datastore(ctx context.Context, id int) (*opennebula.Datastore, error)

@@ -36,6 +36,14 @@ type localDisks struct {
 	Until time.Time `json:"until"`
 }
 
+// Ask has a node's agent do something that is no verb.
+func (d *Driver) Ask(ctx context.Context, host string, q agent.Request) (agent.Result, error) {
+	q.SingleWriter = d.Config.Bool("SINGLE_WRITER")
+	return d.ask(ctx, Step{Host: host, Request: q}, func(q agent.Request) (agent.Result, error) {
+		return d.Agents.Do(ctx, host, q, agent.Transfer{})
+	})
+}
+
 // ask carries out a step's request, with what its node needs for a volume group without
 // a lock manager.
 func (d *Driver) ask(ctx context.Context, s Step, send func(agent.Request) (agent.Result, error)) (agent.Result, error) {

@@ -33,7 +33,9 @@ type oned struct {
 	err        error
 }
 
-func (o *oned) VM(context.Context, int) (*opennebula.VM, error)  { return o.vm, o.err }
+func (o *oned) VM(context.Context, int) (*opennebula.VM, error) { return o.vm, o.err }
+func (o *oned) VMs(context.Context) ([]opennebula.VM, error)    { return []opennebula.VM{*o.vm}, o.err }
+
 func (o *oned) Hosts(context.Context) ([]opennebula.Host, error) { return o.hosts, o.err }
 func (o *oned) Image(_ context.Context, id int) (*opennebula.Image, error) {
 	if image, ok := o.images[id]; ok {

@@ -37,6 +37,7 @@ func commands() []command {
 		{"config", "[--datastore ID] [FILE]", "Prints the effective configuration and where each value comes from.", runConfig},
 		{"vg", "create NAME --size SIZE | destroy NAME | list", "Makes, removes and lists file-backed volume groups on this node.", runVG},
 		{"volumes", "[--vg NAME] [--json]", "Lists the volumes of this node's volume groups.", runVolumes},
+		{"audit", "[--datastore ID | [--vg VG] [--node NODE]] [--json]", "Shows orphans and contradictions, and what repairs them; changes nothing. Status 1: something was found.", runAudit},
 		{"reap", "VG [--node NODE] [--force] [--json]", "Wipes and removes what is in quarantine: deleted volumes whose wipe failed or was cut off.", runReap},
 		{"wipe-free", "VG [--node NODE] [--json]", "Wipes all free space of a volume group once; from then on new disks need no zeroing.", runWipeFree},
 		{"agent", "", "Serves one request on standard input; oned's driver starts it over ssh.", runAgent},

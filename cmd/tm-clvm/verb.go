@@ -29,7 +29,7 @@ func runVerb(ctx context.Context, verb string, argv []string, io stdio) int {
 	if versionErr != nil {
 		report.Warn("%v", versionErr)
 	}
-	driver, err := newDriver(report, io)
+	driver, _, err := newDriver(report, io)
 	if err == nil {
 		driver.Version, driver.Remotes, driver.DryRun = release, remotes, dryRun
 		err = driver.Do(ctx, verb, argv)
@@ -39,15 +39,15 @@ func runVerb(ctx context.Context, verb string, argv []string, io stdio) int {
 	return opennebula.ExitStatus(err)
 }
 
-func newDriver(report *opennebula.Reporter, io stdio) (*tm.Driver, error) {
+func newDriver(report *opennebula.Reporter, io stdio) (*tm.Driver, *agent.Client, error) {
 	cfg, err := cxmrc.LoadFound()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	programs := run.Exec{}
 	records, err := opennebula.NewClient(opennebula.Config{Runner: programs})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	client := &agent.Client{
 		Runner: programs, Version: version.String(), StallTimeout: time.Duration(cfg.Int("STALL_TIMEOUT")) * time.Second,
@@ -62,7 +62,7 @@ func newDriver(report *opennebula.Reporter, io stdio) (*tm.Driver, error) {
 	return &tm.Driver{
 		Config: cfg, FrontEnd: frontEnd(cfg), Records: records, Agents: tm.Connection{Client: client, Config: cfg},
 		Runner: programs, Report: report, Stdin: io.in, Stdout: io.out, Stderr: io.err,
-	}, nil
+	}, client, nil
 }
 
 // frontEnd is the name that oned uses for this machine: HOSTNAME in oned.conf where

@@ -11,10 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"one-clvm/agent"
-	"one-clvm/cxmrc"
 	"one-clvm/internal/progress"
-	"one-clvm/internal/run"
-	"one-clvm/internal/version"
 	"one-clvm/opennebula"
 	"one-clvm/tm"
 )
@@ -53,11 +50,7 @@ func runOnGroup(ctx context.Context, flags *pflag.FlagSet, argv []string, io std
 	q.Operation = tm.NewOperation()
 	started := time.Now()
 	meter := progress.Start(io.err, flags.Name()+" "+q.Group, 0, func(line string) { fmt.Fprintln(io.err, line) })
-	res, err := onNode(ctx, *node, q, func(l agent.LogLine) {
-		if l.Level == "warn" {
-			fmt.Fprintln(io.err, l.Text)
-		}
-	}, func(p agent.Progress) { meter.Set(p.Bytes, p.Total) })
+	res, err := onNode(ctx, *node, q, io, func(p agent.Progress) { meter.Set(p.Bytes, p.Total) })
 	meter.Stop()
 	if err != nil {
 		return err
@@ -70,21 +63,25 @@ func runOnGroup(ctx context.Context, flags *pflag.FlagSet, argv []string, io std
 	return err
 }
 
-// onNode asks the agent of a node; of this one where none is named.
-func onNode(ctx context.Context, node string, q agent.Request, onLog func(agent.LogLine), onProgress func(agent.Progress)) (agent.Result, error) {
-	cfg, err := cxmrc.LoadFound()
+// onNode asks the agent of a node, as a verb would; of this one where none is named.
+func onNode(ctx context.Context, node string, q agent.Request, io stdio, onProgress func(agent.Progress)) (agent.Result, error) {
+	report := opennebula.NewReporter(io.err, opennebula.Version{})
+	defer report.Close()
+	driver, client, err := newDriver(report, io)
 	if err != nil {
 		return agent.Result{}, err
 	}
-	client := &agent.Client{
-		Runner: run.Exec{}, Version: version.String(), OnLog: onLog, OnProgress: onProgress,
-		StallTimeout: time.Duration(cfg.Int("STALL_TIMEOUT")) * time.Second,
+	client.OnProgress = onProgress
+	client.OnLog = func(l agent.LogLine) { // the progress tells the rest
+		if l.Level == "warn" {
+			report.Warn("%s", l.Text)
+		}
 	}
 	if node != "" {
 		if err := opennebula.CheckHost(node); err != nil {
 			return agent.Result{}, err
 		}
-		return tm.Connection{Client: client, Config: cfg}.Do(ctx, node, q, agent.Transfer{})
+		return driver.Ask(ctx, node, q)
 	}
 	self, err := os.Executable()
 	if err != nil {
