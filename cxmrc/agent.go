@@ -44,7 +44,7 @@ var Agent = Registry{
 	{Name: "OWNER", Kind: KindName, Default: "oneadmin",
 		Doc: "User that owns the links and files in a VM's home."},
 	{Name: "SINGLE_WRITER", Kind: KindBool, Default: "False",
-		Doc: "True: work in a volume group without a lock manager, because one front-end is the only one that changes it. With a second writer volumes are lost."},
+		Doc: "True: a front-end may say (SINGLE_WRITER in its cxmrc) that it is the only one that changes a volume group on the SAN that has no lock manager. With a second writer volumes are lost."},
 }
 
 // LoadAgent reads a node's agent.conf. The file and its directory must be root's and
