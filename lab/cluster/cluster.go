@@ -108,11 +108,17 @@ func (c *Cluster) resumeOrBoot(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("make a snapshot: %w", err)
 	}
-	err = c.resume(ctx, snapshot)
+	return c.resumeFrom(ctx, snapshot, o.Progress)
+}
+
+// resumeFrom resumes the snapshot. One that was made on another machine may not fit this
+// one: then the nodes boot.
+func (c *Cluster) resumeFrom(ctx context.Context, snapshot string, progress io.Writer) error {
+	err := c.resume(ctx, snapshot)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	fmt.Fprintf(o.Progress, "WARNING: the snapshot %s cannot be resumed here, booting instead: %v\n", snapshot, err)
+	fmt.Fprintf(progress, "WARNING: the snapshot %s cannot be resumed here, booting instead: %v\n", snapshot, err)
 	c.powerOff()
 	return c.bootAndSetUp(ctx)
 }
