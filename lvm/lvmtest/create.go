@@ -36,7 +36,7 @@ func testCreateShowsEverything(t *testing.T, f Fixture) {
 	assert.Equal(t, f.Group.Name(), v.Group)
 	assert.Equal(t, volumeName, v.Name)
 	assert.NotEmpty(t, v.UUID)
-	assert.Equal(t, 2*info(t, f).ExtentSize, v.Size)
+	assert.Equal(t, 2*f.extent(), v.Size)
 	assert.Equal(t, lvm.Tags{"building", "one", "vm=42"}, v.Tags)
 	assert.Equal(t, lvm.Exclusive, v.Mode)
 	assert.False(t, v.Open)
@@ -48,7 +48,7 @@ func testCreateShowsEverything(t *testing.T, f Fixture) {
 }
 
 func testCreateRoundsUp(t *testing.T, f Fixture) {
-	extent := info(t, f).ExtentSize
+	extent := f.extent()
 	for i, c := range []struct{ size, want int64 }{
 		{1, extent}, {512, extent}, {extent - 1, extent}, {extent, extent}, {extent + 1, 2 * extent}, {2*extent + 777, 3 * extent},
 	} {
@@ -90,7 +90,7 @@ func testCreateTakesTheLastExtent(t *testing.T, f Fixture) {
 }
 
 func testCreateBadSize(t *testing.T, f Fixture) {
-	extent := info(t, f).ExtentSize
+	extent := f.extent()
 	unchanged(t, f, func() {
 		for _, size := range []int64{0, -1, -extent, math.MinInt64} {
 			_, err := f.Group.Create(t.Context(), lvm.CreateRequest{Name: volumeName, Size: size})

@@ -25,7 +25,7 @@ var extendCases = []testCase{
 // nothing but the size is different.
 func wantExtended(t *testing.T, f Fixture, before lvm.Volume, extents int64) lvm.Volume {
 	t.Helper()
-	extent := info(t, f).ExtentSize
+	extent := f.extent()
 	after, err := f.Group.Extend(t.Context(), before.Name, (extents-1)*extent+1)
 	require.NoError(t, err)
 	want := before
@@ -73,7 +73,7 @@ func testExtendToTheSameSize(t *testing.T, f Fixture) {
 func testExtendToLess(t *testing.T, f Fixture) {
 	create(t, f, volumeName, 3)
 	unchanged(t, f, func() {
-		_, err := f.Group.Extend(t.Context(), volumeName, 2*info(t, f).ExtentSize)
+		_, err := f.Group.Extend(t.Context(), volumeName, 2*f.extent())
 		wantError(t, f, err, volumeName, lvm.ErrNotLarger)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -35,13 +36,19 @@ type Fixture struct {
 	// Break makes the group's report unreadable until repair is called. Nil where
 	// that cannot be done; those tests are left out.
 	Break func(t *testing.T) (repair func())
+
+	extent func() int64 // size of the group's extents, asked for once
 }
 
 // Run runs the suite. open is called once for every test, with the test's t: it makes
 // a fresh group and registers its removal with t.Cleanup.
 func Run(t *testing.T, open func(t *testing.T) Fixture) {
 	for _, c := range cases() {
-		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
+		t.Run(c.name, func(t *testing.T) {
+			f := open(t)
+			f.extent = sync.OnceValue(func() int64 { return info(t, f).ExtentSize })
+			c.test(t, f)
+		})
 	}
 }
 
@@ -84,7 +91,7 @@ func names(t *testing.T, f Fixture) []string {
 func create(t *testing.T, f Fixture, name string, extents int64, tags ...string) lvm.Volume {
 	t.Helper()
 	v, err := f.Group.Create(t.Context(), lvm.CreateRequest{
-		Name: name, Size: extents * info(t, f).ExtentSize, Tags: lvm.NewTags(tags...),
+		Name: name, Size: extents * f.extent(), Tags: lvm.NewTags(tags...),
 	})
 	require.NoError(t, err)
 	return v

@@ -161,12 +161,12 @@ func testSnapshotAndExtend(t *testing.T, f Fixture) {
 	})
 	for _, mode := range []lvm.Mode{lvm.Exclusive, lvm.Off} {
 		v = activateTo(t, f, v, mode)
-		v = wantExtended(t, f, v, v.Size/info(t, f).ExtentSize+1)
+		v = wantExtended(t, f, v, v.Size/f.extent()+1)
 	}
 	check(activate(t, f, lvm.Exclusive))
 	s, err := f.Group.Volume(t.Context(), snapshotName)
 	require.NoError(t, err)
-	assert.Equal(t, 2*info(t, f).ExtentSize, s.Size, "the snapshot stays as large as its content")
+	assert.Equal(t, 2*f.extent(), s.Size, "the snapshot stays as large as its content")
 }
 
 func testSnapshotInUse(t *testing.T, f Fixture, v lvm.Volume) {
