@@ -21,7 +21,9 @@ import (
 // manager. On the node it is the suite itself.
 func TestConformanceOfRealLVM(t *testing.T) {
 	if p, ok := labtest.OnNode(); ok {
-		lvmtest.Run(t, func(t *testing.T) lvmtest.Fixture { return realLVM(t, p) })
+		group := lvm2.New(vg, run.Exec{}, lvm2.Options{})
+		group.Permit(func(context.Context, []lvm.PhysicalVolume) error { return nil })
+		lvmtest.Run(t, func(t *testing.T) lvmtest.Fixture { return realLVM(t, p, group) })
 		return
 	}
 	for _, p := range profile.All() {
@@ -34,7 +36,7 @@ func TestConformanceOfRealLVM(t *testing.T) {
 }
 
 // realLVM is the node's volume group, emptied.
-func realLVM(t *testing.T, p profile.Profile) lvmtest.Fixture {
+func realLVM(t *testing.T, p profile.Profile, group lvm.Group) lvmtest.Fixture {
 	t.Helper()
 	t.Cleanup(func() {
 		// Whatever the test left. The group stays: making one takes long under sanlock.
