@@ -21,8 +21,7 @@ import (
 // manager. On the node it is the suite itself.
 func TestConformanceOfRealLVM(t *testing.T) {
 	if p, ok := labtest.OnNode(); ok {
-		group := lvm2.New(vg, run.Exec{}, lvm2.Options{})
-		group.Permit(func(context.Context, []lvm.PhysicalVolume) error { return nil })
+		group := allowed(lvm2.New(vg, run.Exec{}, lvm2.Options{}))
 		lvmtest.Run(t, func(t *testing.T) lvmtest.Fixture { return realLVM(t, p, group) })
 		return
 	}
@@ -44,7 +43,7 @@ func realLVM(t *testing.T, p profile.Profile, group lvm.Group) lvmtest.Fixture {
 		require.NoError(t, err)
 	})
 	return lvmtest.Fixture{
-		Group:   allowed(lvm2.New(vg, run.Exec{}, lvm2.Options{})),
+		Group:   group,
 		Devices: true,
 		Dirty:   true,
 		Alone:   p.LockManager == profile.LockNone,
