@@ -97,6 +97,11 @@ func (c *session) activateOne(ctx context.Context, g lvm.Group, v lvm.Volume) er
 		return err
 	}
 	c.log("info", "volume %s is active: %s", v.Name, v.Mode)
+	if v.Mode != lvm.Off {
+		if err := c.give(v); err != nil {
+			return err
+		}
+	}
 	if c.req.Activate == lvm.Exclusive {
 		if v, err = c.forgetWindow(ctx, g, v); err != nil {
 			return err
@@ -169,6 +174,10 @@ func (c *session) extend(ctx context.Context, g lvm.Group) (Result, error) {
 	if err := c.zeroNewSpace(ctx, g, v); err != nil || v.Mode == lvm.Off {
 		return res, err
 	}
+	if v.Tags.Has(lvm.TagParked) { // a crash had left it active
+		_, err := g.Activate(ctx, v.Name, lvm.Off)
+		return res, err
+	}
 	return res, c.relink(v)
 }
 
@@ -182,7 +191,7 @@ func (c *session) zeroNewSpace(ctx context.Context, g lvm.Group, v lvm.Volume) (
 	if err != nil {
 		return fmt.Errorf("tag %s=%s of volume %s: %w", tagUnzeroed, from, v.Name, err)
 	}
-	if v.Mode == lvm.Off {
+	if v.Mode == lvm.Off || v.Tags.Has(lvm.TagParked) {
 		if v, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
 			return err
 		}

@@ -67,7 +67,7 @@ func (c *session) build(ctx context.Context, g lvm.Group, home *home, steps *und
 	}
 	link := fmt.Sprintf("disk.%d", c.req.Disk)
 	steps.Push("remove link "+link, func(context.Context) error { return home.remove(link) })
-	if err := home.link(link, v.Path); err != nil {
+	if err := errors.Join(c.give(v), home.link(link, v.Path)); err != nil {
 		return Result{}, err
 	}
 	failpoint.Hit("create.linked")

@@ -110,6 +110,9 @@ func (c *session) lend(ctx context.Context, g lvm.Group, v lvm.Volume, home *hom
 	}
 	steps.Push("deactivate "+v.Name, func(ctx context.Context) error { return deactivate(ctx, g, v.Name) })
 	failpoint.Hit("link.active")
+	if err := c.give(active); err != nil {
+		return v, err
+	}
 	if err := home.link("disk."+strconv.Itoa(c.req.Disk), active.Path); err != nil {
 		return v, err
 	}

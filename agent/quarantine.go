@@ -50,7 +50,11 @@ func (c *session) isQuarantined(v lvm.Volume) bool {
 
 // quarantine proves that no other node has the volume, marks it, and takes its name.
 func (c *session) quarantine(ctx context.Context, g lvm.Group, v lvm.Volume) (string, error) {
-	if _, err := g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
+	v, err := g.Activate(ctx, v.Name, lvm.Exclusive)
+	if err != nil {
+		return "", err
+	}
+	if err := c.take(v); err != nil {
 		return "", err
 	}
 	if _, err := g.Tag(ctx, v.Name, lvm.NewTags(lvm.TagQuarantine, wiperTag()), lvm.NewTags(lvm.TagBuilding, lvm.TagParked)); err != nil {

@@ -144,7 +144,7 @@ func (c *session) replace(ctx context.Context, g lvm.Group) error {
 func (c *session) completeReplacement(ctx context.Context, g lvm.Group, home *home) error {
 	v, err := g.Activate(ctx, c.diskName(), lvm.Exclusive)
 	if err == nil {
-		err = home.link("disk."+strconv.Itoa(c.req.Disk), v.Path)
+		err = errors.Join(c.give(v), home.link("disk."+strconv.Itoa(c.req.Disk), v.Path))
 	}
 	if err != nil {
 		return err

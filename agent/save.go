@@ -21,7 +21,7 @@ func (c *session) save(ctx context.Context, g lvm.Group) (res Result, err error)
 		return c.saveSnapshot(ctx, g, volumes, v)
 	}
 	removing := false
-	if v.Mode == lvm.Off {
+	if v.Mode == lvm.Off || v.Tags.Has(lvm.TagParked) {
 		if v, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
 			return Result{}, err
 		}

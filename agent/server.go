@@ -37,6 +37,7 @@ type Server struct {
 	Config    Config
 	Runner    run.Runner
 	OpenGroup func(name string) (lvm.Group, error)
+	Own       func(path string, uid, gid int, mode os.FileMode) error // of a volume's device; nil: chown
 	Disks     func(context.Context) ([]lvm.PhysicalVolume, error)
 	Version   string
 	Self      string // the program that Confined runs in, with the argument "confined"

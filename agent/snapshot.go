@@ -154,8 +154,7 @@ func (c *session) removeSnapshot(ctx context.Context, g lvm.Group, v lvm.Volume)
 	if v.Open {
 		return &lvm.Error{Op: "remove", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: end what has it open on this node first", lvm.ErrInUse)}
 	}
-	notClean := lvm.NewTags(lvm.TagClean)
-	if _, err := g.TagGroup(ctx, nil, notClean); err != nil {
+	if err := c.soil(ctx, g); err != nil {
 		return err
 	}
 	failpoint.Hit("unsnapshot.tagged")
@@ -166,8 +165,7 @@ func (c *session) removeSnapshot(ctx context.Context, g lvm.Group, v lvm.Volume)
 		return err
 	}
 	failpoint.Hit("unsnapshot.removed")
-	_, err = g.TagGroup(ctx, nil, notClean) // somebody may have wiped the free space in between
-	return err
+	return c.soil(ctx, g) // somebody may have wiped the free space in between
 }
 
 // discardDisk discards a disk with its snapshots.
@@ -255,7 +253,7 @@ func (c *session) revertTo(ctx context.Context, g lvm.Group, home *home, disk, f
 		return fmt.Errorf("%w; the disk cannot be used until it is reverted again", err)
 	}
 	failpoint.Hit("revert.copied")
-	if err := home.link(link, disk.Path); err != nil {
+	if err := errors.Join(c.give(disk), home.link(link, disk.Path)); err != nil {
 		return err
 	}
 	failpoint.Hit("revert.linked")
@@ -300,12 +298,12 @@ func (c *session) oneDisk(ctx context.Context, g lvm.Group) ([]lvm.Volume, lvm.V
 }
 
 // whileActive does something with a disk that is active exclusively, and leaves it active
-// or not as it was.
+// or not as it was; a parked one not, even if a crash had left it so.
 func (c *session) whileActive(ctx context.Context, g lvm.Group, v lvm.Volume, do func(lvm.Volume) error) (err error) {
-	switch v.Mode {
-	case lvm.Exclusive:
+	switch {
+	case v.Mode == lvm.Exclusive && !v.Tags.Has(lvm.TagParked):
 		return do(v)
-	case lvm.Shared:
+	case v.Mode == lvm.Shared:
 		return &lvm.Error{Op: string(c.req.Op), Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: a live migration has it shared, or left it so: try again when that has ended", lvm.ErrNotExclusive)}
 	}
 	if v, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ func newPair(t *testing.T, lockType string) *pair {
 		p.group[i].Permit(func(context.Context, []lvm.PhysicalVolume) error { return nil })
 		p.nodes[i] = newNode(t)
 		p.nodes[i].server.OpenGroup = func(string) (lvm.Group, error) { return p.group[i], nil }
+		p.nodes[i].server.Own = func(string, int, int, os.FileMode) error { return nil } // the double has no devices
 	}
 	_, err := p.group[0].Create(t.Context(), lvm.CreateRequest{Name: "lv-one-42-0", Size: extent, Tags: lvm.DiskTags(42, 0, 101)})
 	require.NoError(t, err)

@@ -60,15 +60,18 @@ func (c *session) takeFree(ctx context.Context, g lvm.Group, res *Result) error 
 		if err := c.wipeHeld(ctx, g, info, held.todo, res); err != nil {
 			return err
 		}
-		if info.Free == 0 && len(held.todo) == 0 {
+		switch {
+		case info.Free == 0 && len(held.todo) == 0:
 			return nil
+		case info.Free == 0:
+			continue // unless something was removed meanwhile
 		}
 		size = max(min(size, info.Free), info.ExtentSize)
 		_, err = g.Create(ctx, lvm.CreateRequest{Name: c.quarantineName(), Size: size, Tags: lvm.NewTags(lvm.TagOurs, lvm.TagQuarantine, lvm.TagFreeSpace, wiperTag())})
 		switch {
 		case err == nil:
 			failpoint.Hit("wipefree.taken")
-		case errors.Is(err, lvm.ErrNoSpace) && (info.Free == 0 || size > info.ExtentSize):
+		case errors.Is(err, lvm.ErrNoSpace) && size > info.ExtentSize:
 			size = max(lvm.RoundUp(size/2, info.ExtentSize), info.ExtentSize) // not in one piece, or just taken by somebody
 		default:
 			return err

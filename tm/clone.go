@@ -69,6 +69,11 @@ func (d *Driver) planClone(ctx context.Context, call opennebula.Call) ([]Step, e
 		what += " on " + q.FSType
 	}
 	send := func(context.Context) (agent.Transfer, error) {
+		if call.Verb == "ln" {
+			if err := forgetSaved(call.Source.Path); err != nil {
+				return agent.Transfer{}, err
+			}
+		}
 		return agent.Transfer{Send: func(w io.Writer) error { return sendImage(ctx, w, call.Source.Path, q) }}, nil
 	}
 	return []Step{{What: what, Host: call.Dest.Host, Request: q, Transfer: send, Total: fileSize(call.Source.Path, q)}}, nil

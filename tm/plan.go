@@ -24,6 +24,7 @@ type Step struct {
 	Here     func(context.Context) error                   // instead of a request
 	Undo     *Step                                         // if a later step fails
 	Then     func(agent.Result) error
+	Mend     func(ctx context.Context, err error) error // what a failure means after all
 	// Lenient: a failure is logged and the verb goes on.
 	Lenient bool
 	// Always: it is tried although a step before it failed; the verb fails all the same.
@@ -86,6 +87,9 @@ func (d *Driver) step(ctx context.Context, s Step) error {
 		return d.Agents.Do(ctx, s.Host, q, metered(transfer, meter))
 	})
 	meter.Stop()
+	if err != nil && s.Mend != nil {
+		return s.Mend(ctx, err)
+	}
 	if err != nil {
 		return err
 	}

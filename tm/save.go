@@ -43,9 +43,14 @@ func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]Step, er
 	if q.Mode, q.Level, err = d.saveMode(ctx, call, image); err != nil {
 		return nil, err
 	}
-	target := &savedImage{driver: d, record: image, path: call.Dest.Path}
+	target := &savedImage{driver: d, record: image, path: call.Dest.Path, request: q}
 	what := fmt.Sprintf("save %sdisk %d of VM %d as %s to %s", of, q.Disk, q.VM, q.Mode, call.Dest.Path)
-	return []Step{{What: what, Host: at.host, Request: q, Transfer: target.transfer}}, nil
+	step := Step{What: what, Host: at.host, Request: q, Transfer: target.transfer}
+	if q.Remove {
+		save := step
+		step.Mend = func(ctx context.Context, err error) error { return d.removeWhatIsSaved(ctx, save, target.path, err) }
+	}
+	return []Step{step}, nil
 }
 
 // targetImage is the record of the image that is written: the disk's own for MVDS,
@@ -78,12 +83,13 @@ func (d *Driver) saveMode(ctx context.Context, call opennebula.Call, image *open
 // savedImage is an image file on its way into the datastore. A crash leaves nothing
 // before publish, and between its two steps a record whose image oned has in error.
 type savedImage struct {
-	driver *Driver
-	record *opennebula.Image
-	path   string
-	file   *unpublished
-	stream *io.PipeWriter // of extents
-	sparse chan error     // how writing them ended
+	driver  *Driver
+	record  *opennebula.Image
+	path    string
+	request agent.Request
+	file    *unpublished
+	stream  *io.PipeWriter // of extents
+	sparse  chan error     // how writing them ended
 }
 
 func (s *savedImage) transfer(ctx context.Context) (agent.Transfer, error) {
@@ -125,6 +131,11 @@ func (s *savedImage) publish(ctx context.Context, start agent.Start) error {
 	if template := recordOf(s.record, start); template != "" {
 		if err := s.driver.Records.UpdateImage(ctx, s.record.ID, template); err != nil {
 			return fmt.Errorf("record that image %d is %s: %w", s.record.ID, start.Mode, err)
+		}
+	}
+	if s.request.Remove {
+		if err := markSaved(s.file.File, s.request); err != nil {
+			return err
 		}
 	}
 	return s.file.publish()

@@ -71,10 +71,22 @@ func attachFree(backing *os.File, r byteRange) (loopDevice, error) {
 		return loopDevice{}, err
 	}
 	defer f.Close()
+	if err := makeRoots(f); err != nil {
+		return loopDevice{}, err
+	}
 	if err := configure(f, backing, r); err != nil {
 		return loopDevice{}, fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	return d, nil
+}
+
+// makeRoots takes the device from whomever its last volume was given to: the next one to
+// use it may be somebody who knows nothing of volumes.
+func makeRoots(f *os.File) error {
+	if err := errors.Join(f.Chown(0, 0), f.Chmod(0o660)); err != nil {
+		return fmt.Errorf("owner of %s: %w", f.Name(), err)
+	}
+	return nil
 }
 
 // configure connects the loop device in one step where the kernel can (Linux 5.8).
@@ -148,7 +160,10 @@ func detachOnce(pv string, d loopDevice) error {
 	if err := unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0); err != nil {
 		return fmt.Errorf("detach %s: %w", d.path(), err)
 	}
-	return cancelAutoclear(f)
+	if err := cancelAutoclear(f); err != nil {
+		return err
+	}
+	return makeRoots(f)
 }
 
 // cancelAutoclear looks what LOOP_CLR_FD did. With other openers it only marks the

@@ -1,0 +1,172 @@
+//go:build embedded
+
+package embedded
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"one-clvm/lvm"
+	"one-clvm/test/fakeoned"
+	"one-clvm/test/testbed"
+	"one-clvm/tm"
+)
+
+func ofMiB(mib string) []string {
+	return append([]string{mib, "raw", at("node1", 0)}, ofSystem...)
+}
+
+// inQuarantine are the volumes that wait to be wiped.
+func (s *site) inQuarantine() []lvm.Volume {
+	s.Helper()
+	var out []lvm.Volume
+	for _, v := range s.volumes() {
+		if v.Tags.Has(lvm.TagQuarantine) && strings.HasPrefix(v.Name, "lv-onedel-") {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// A wipe takes its time; no verb waits for it but the DELETE itself.
+func TestVerbsDoNotWaitForAWipe(t *testing.T) {
+	s := start(t, testbed.Options{Agent: map[string]string{"WIPE_RATE": "1M"}})
+	s.vm(fakeoned.VolatileDisk(0, "", 16))
+	s.ok("mkimage", ofMiB("16")...)
+	remove, err := s.machine.Start(testbed.Command{Argv: append([]string{testbed.Verb("delete"), at("node1", 0)}, ofImage...)})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return len(s.inQuarantine()) == 1 }, patience, time.Millisecond)
+	s.ok("mkimage", ofMiB("4")...)
+	s.complete(0, lvm.Exclusive)
+	s.ok("resize", append([]string{at("node1", 0), "8"}, ofSystem...)...)
+	s.ok("mv", append([]string{at("node1", 0), at("frontend", 0)}, ofSystem...)...)
+	assert.False(t, ended(remove), "16 MiB at 1 MiB a second")
+	s.settings(map[string]string{"WIPE_RATE": ""}, nil)
+	s.deleteHome()
+	result := remove.Wait()
+	assert.Zero(t, result.Status, result.Stderr)
+}
+
+// A wipe that is cut off goes on where it was, and reap ends it.
+func TestReapAfterASignal(t *testing.T) {
+	s := start(t, testbed.Options{Agent: map[string]string{"WIPE_RATE": "1M"}})
+	s.vm(fakeoned.VolatileDisk(0, "", 32))
+	s.ok("mkimage", ofMiB("32")...)
+	remove, err := s.machine.Start(testbed.Command{Argv: append([]string{testbed.Verb("delete"), at("node1", 0)}, ofImage...)})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return len(s.inQuarantine()) == 1 && !exists(device(0)) }, patience, time.Millisecond)
+	wiper := s.await("agent", func(p process) bool { return isAgent(p) && p.argv[1] == "agent" })
+	require.Eventually(t, func() bool {
+		_ = unix.Kill(wiper.pid, unix.SIGTERM) // it may have ended
+		return ended(remove)
+	}, patience, 100*time.Millisecond)
+	s.failed(remove.Wait(), "node1", "stays in quarantine", "tm-clvm reap")
+	left := s.inQuarantine()
+	require.Len(t, left, 1)
+	assert.False(t, left[0].Tags.Has(lvm.TagWipeFailed))
+	s.settings(map[string]string{"WIPE_RATE": ""}, nil)
+
+	action := encoded("<DS_DRIVER_ACTION_DATA>" + s.oned.Document(fakeoned.Datastores, fakeoned.SystemDS) + "</DS_DRIVER_ACTION_DATA>")
+	result, err := s.machine.Run(t.Context(), testbed.Command{Argv: []string{testbed.Verb("monitor"), "101"}, Stdin: action})
+	require.NoError(t, err)
+	assert.Zero(t, result.Status, result.Stderr)
+	assert.Contains(t, result.Stderr, "WARN: ")
+	assert.Contains(t, result.Stderr, "in quarantine")
+	result, err = s.machine.Run(t.Context(), testbed.Command{Argv: []string{program, "reap", testbed.Group, "--node", "node1"}})
+	require.NoError(t, err)
+	assert.Zero(t, result.Status, result.Stderr)
+	assert.Empty(t, s.names())
+}
+
+// The device of a disk is the hypervisor's, without any help of udev, and nobody else's
+// device ever is.
+func TestDevicesBelongToTheirOwner(t *testing.T) {
+	s := start(t, testbed.Options{})
+	s.vm(fakeoned.VolatileDisk(0, "", 8))
+	s.ok("mkimage", ofMiB("8")...)
+	owner := func(path string) string { return strings.TrimSpace(s.root("stat", "-L", "-c", "%U:%G %a", path)) }
+	loop, err := filepath.EvalSymlinks(device(0))
+	require.NoError(t, err)
+	assert.Equal(t, "oneadmin:oneadmin 660", owner(loop))
+	s.ok("mv", append([]string{at("node1", 0), at("frontend", 0)}, ofSystem...)...)
+	assert.Equal(t, "root:root 660", owner(loop))
+	s.ok("mv", append([]string{at("frontend", 0), at("node1", 0)}, ofSystem...)...)
+	loop, err = filepath.EvalSymlinks(device(0))
+	require.NoError(t, err)
+	assert.Equal(t, "oneadmin:oneadmin 660", owner(loop))
+	s.deleteDisk(0)
+	assert.Equal(t, "root:root 660", owner(loop))
+	s.deleteHome()
+}
+
+func TestAudit(t *testing.T) {
+	s := start(t, testbed.Options{})
+	audit := func(argv ...string) testbed.Result {
+		result, err := s.machine.Run(t.Context(), testbed.Command{Argv: append([]string{program, "audit"}, argv...)})
+		require.NoError(t, err)
+		return result
+	}
+	s.vm(fakeoned.VolatileDisk(0, "", 8), fakeoned.VolatileDisk(1, "", 8))
+	s.ok("mkimage", ofMiB("8")...)
+	s.ok("mkimage", append([]string{"8", "raw", at("node1", 1)}, ofSystem...)...)
+	result := audit("--node", "node1")
+	assert.Zero(t, result.Status, "%s%s", result.Stdout, result.Stderr)
+
+	g := s.group()
+	for name, tags := range map[string]lvm.Tags{
+		"lv-one-99-0": lvm.DiskTags(99, 0, fakeoned.SystemDS), "lv-one-42-7": nil, "lv-onedel-00112233aabb": lvm.NewTags("one", "quarantine"),
+	} {
+		_, err := g.Create(t.Context(), lvm.CreateRequest{Name: name, Size: 4 << 20, Tags: tags})
+		require.NoError(t, err)
+	}
+	s.root("rm", device(1))
+	before := s.volumes()
+	result = audit("--datastore", "101", "--json")
+	assert.Equal(t, 1, result.Status, result.Stderr)
+	var found []tm.Finding
+	require.NoError(t, json.Unmarshal([]byte(result.Stdout), &found))
+	kinds := map[string]string{}
+	for _, f := range found {
+		kinds[f.Kind+" "+f.Object] = f.Repair
+	}
+	link := filepath.Clean(device(1))
+	assert.Len(t, kinds, 5, result.Stdout) // the orphan has no link, either
+	assert.Contains(t, kinds, "orphan vg-one/lv-one-99-0")
+	assert.Contains(t, kinds, "foreign vg-one/lv-one-42-7")
+	assert.Contains(t, kinds, "quarantine vg-one/lv-onedel-00112233aabb")
+	assert.Contains(t, kinds, "link node1:"+link)
+	assert.Equal(t, before, s.volumes(), "it changes nothing")
+	result = audit("--vg", testbed.Group, "--node", "node1")
+	assert.Equal(t, 1, result.Status)
+	assert.Contains(t, result.Stdout, "REPAIR")
+
+	// What it says helps.
+	s.root("sh", "-c", strings.TrimPrefix(kinds["link node1:"+link], "on node1: "))
+	words := strings.Fields(kinds["orphan vg-one/lv-one-99-0"])
+	s.ok("delete", words[2:]...)
+	reap := strings.Fields(kinds["quarantine vg-one/lv-onedel-00112233aabb"])
+	reaped, err := s.machine.Run(t.Context(), testbed.Command{Argv: append([]string{program}, reap[1:]...)})
+	require.NoError(t, err)
+	assert.Zero(t, reaped.Status, reaped.Stderr)
+	require.NoError(t, g.Remove(t.Context(), "lv-one-42-7"))
+	result = audit("--node", "node1")
+	assert.Zero(t, result.Status, "%s%s", result.Stdout, result.Stderr)
+	s.deleteHome()
+}
+
+// ended says whether the process has.
+func ended(p *testbed.Process) bool {
+	select {
+	case <-p.Ended():
+		return true
+	default:
+		return false
+	}
+}
