@@ -59,7 +59,7 @@ type Cluster struct {
 
 const (
 	memorySize = 1 << 30
-	groupSize  = 8 << 30 // of the disk with the volume group; sparse
+	groupSize  = 32 << 30 // of the disk with the volume group; sparse
 	homeSize   = 2 << 30
 )
 

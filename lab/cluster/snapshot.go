@@ -41,7 +41,7 @@ func (c *Cluster) snapshotName(ctx context.Context) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	fmt.Fprintln(h, c.image.Hash(), string(version.Stdout))
+	fmt.Fprintln(h, c.image.Hash(), string(version.Stdout), groupSize, homeSize)
 	for _, n := range c.Nodes {
 		arguments := strings.Join(n.spec.Arguments(), " ")
 		fmt.Fprintln(h, strings.ReplaceAll(arguments, c.Directory, "DIRECTORY"))
