@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	maxChildren = 10                     // LVM programs of this process at a time
-	maxTries    = 5                      // of a transient failure
-	firstPause  = 250 * time.Millisecond // doubled with each try, plus as much jitter
+	maxChildren  = 10 // LVM programs of this process at a time
+	maxTries     = 5  // of a transient failure
+	longestPause = 2 * time.Second
+	firstPause   = 250 * time.Millisecond // doubled with each try, plus as much jitter
 )
 
 var children = semaphore.NewWeighted(maxChildren)
@@ -67,17 +68,25 @@ func (g *Group) retry(ctx context.Context, c run.Cmd) (run.Result, error) {
 	pause := firstPause
 	for try := 1; ; try++ {
 		result, err := g.once(ctx, c)
-		if err == nil || !transient(err) {
+		if err == nil || !transient(err) && !oneAtATime(c, err) {
 			return result, err
 		}
-		if try == maxTries {
+		if try == triesOf(c) {
 			return result, fmt.Errorf("%w (tried %d times)", err, try)
 		}
 		if stop := g.sleep(ctx, pause+rand.N(pause)); stop != nil {
 			return result, fmt.Errorf("%w (tried %d times, then: %w)", err, try, stop)
 		}
-		pause *= 2
+		pause = min(2*pause, longestPause)
 	}
+}
+
+// triesOf a command: those of lvmlockctl keep each other out, but only for a moment.
+func triesOf(c run.Cmd) int {
+	if c.Path == lockctl {
+		return 3 * maxTries
+	}
+	return maxTries
 }
 
 func (g *Group) once(ctx context.Context, c run.Cmd) (run.Result, error) {

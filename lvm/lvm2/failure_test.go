@@ -147,6 +147,20 @@ func TestTransientFailureEndsAfterFiveTries(t *testing.T) {
 	assert.Len(t, c.pauses.all, 4)
 }
 
+// Seen on a node with eight agents at once: lvmlockctl -i ends with status 158, without a
+// word, while another one runs.
+func TestLockctlKeepsOthersOut(t *testing.T) {
+	c := newCluster(lvmfake.LockDLM)
+	c.create(t)
+	c.hostA.Inject(lvmfake.Fault{Program: "lvmlockctl", Calls: 10, Status: 158})
+	_, err := c.a.Volume(t.Context(), disk)
+	require.NoError(t, err)
+	assert.Len(t, c.pauses.all, 10)
+	c.hostA.Inject(lvmfake.Fault{Program: "lvmlockctl", Calls: -1, Status: 158})
+	_, err = c.a.Volume(t.Context(), disk)
+	require.ErrorContains(t, err, "tried 15 times")
+}
+
 func TestOtherFailuresAreNotTriedAgain(t *testing.T) {
 	for _, fault := range []lvmfake.Fault{
 		{Status: 5, Stderr: "  LV locked by other host: vg-one/lv-one-42-0\n"},

@@ -45,6 +45,9 @@ func lockManager(attr, lockType string) (string, error) {
 // byLVMLockd says whether lvmlockd serves the group.
 func byLVMLockd(manager string) bool { return manager == managerDLM || manager == managerSanlock }
 
+// lockctl is lvmlockd's control program.
+const lockctl = "lvmlockctl"
+
 // lockTable is the lock that this node holds on each volume, by the volume's UUID.
 type lockTable map[string]lvm.Mode
 
@@ -54,7 +57,7 @@ func (g *Group) locks(ctx context.Context, info lvm.GroupInfo) (lockTable, error
 	if !byLVMLockd(info.LockManager) {
 		return nil, nil
 	}
-	result, err := g.retry(ctx, run.Cmd{Path: "lvmlockctl", Args: []string{"-i"}})
+	result, err := g.retry(ctx, run.Cmd{Path: lockctl, Args: []string{"-i"}})
 	if ctx.Err() != nil {
 		return nil, err
 	}

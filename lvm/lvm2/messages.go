@@ -118,6 +118,16 @@ func transient(err error) bool {
 	return errors.As(err, &failed) && failed.Status > 0 && passing.MatchString(failed.Stderr)
 }
 
+// addressInUse is -EADDRINUSE as an exit status.
+const addressInUse = 256 - 98
+
+// oneAtATime says that another lvmlockctl -i runs on this node: the socket on which it
+// waits for the answer has one name for all. It ends without a word then.
+func oneAtATime(c run.Cmd, err error) bool {
+	var failed *run.Error
+	return c.Path == lockctl && errors.As(err, &failed) && failed.Status == addressInUse
+}
+
 func stderrOf(err error) string {
 	var failed *run.Error
 	if !errors.As(err, &failed) {
