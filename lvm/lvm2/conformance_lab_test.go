@@ -18,14 +18,18 @@ import (
 )
 
 // TestConformanceOfRealLVM runs the suite on the real LVM2 of a node, under every lock
-// manager. On the node it is the suite itself.
+// manager; in short, under dlm. On the node it is the suite itself.
 func TestConformanceOfRealLVM(t *testing.T) {
 	if p, ok := labtest.OnNode(); ok {
 		group := allowed(lvm2.New(vg, run.Exec{}, lvm2.Options{}))
 		lvmtest.Run(t, func(t *testing.T) lvmtest.Fixture { return realLVM(t, p, group) })
 		return
 	}
-	for _, p := range profile.All() {
+	profiles := profile.All()
+	if testing.Short() { // the one in which most can go wrong
+		profiles = []profile.Profile{profile.Cluster}
+	}
+	for _, p := range profiles {
 		t.Run(p.Name, func(t *testing.T) {
 			t.Parallel()
 			c := labtest.Start(t, p)
