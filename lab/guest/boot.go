@@ -40,13 +40,11 @@ func boot() error {
 	if err := loadModules(); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(rootDevice); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			return errors.New("there is no " + rootDevice)
-		}
+	if err := await(rootDevice); err != nil {
+		return err
+	}
+	if err := findSAN(); err != nil {
+		return err
 	}
 	if err := mountRoot(); err != nil {
 		return err
@@ -72,6 +70,32 @@ func (m mount) do() error {
 		return fmt.Errorf("mount %s (%s): %w", m.target, m.kind, err)
 	}
 	return nil
+}
+
+// findSAN looks for the disks of the SAN one after the other: the kernel probes all at
+// once, and then now and then calls the second sda.
+func findSAN() error {
+	for lun, name := range []string{"sda", "sdb"} {
+		if err := os.WriteFile("/sys/class/scsi_host/host0/scan", []byte(fmt.Sprintf("0 0 %d", lun)), 0); err != nil {
+			return err
+		}
+		if err := await("/sys/block/" + name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// await waits for something that the kernel makes.
+func await(path string) error {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.New("there is no " + path)
+		}
+	}
 }
 
 // loadModules loads the modules in the order of the list, which has dependencies first.

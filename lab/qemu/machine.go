@@ -65,7 +65,7 @@ const (
 // kernelOptions save time where every instruction is emulated.
 const kernelOptions = "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr ipv6.disable=1 audit=0 apparmor=0 selinux=0 " +
 	"no_timer_check tsc=reliable random.trust_cpu=on cryptomgr.notests nowatchdog net.ifnames=0 rcupdate.rcu_expedited=1 " +
-	"raid=noautodetect scsi_mod.scan=sync"
+	"raid=noautodetect scsi_mod.scan=manual"
 
 // Machine is a QEMU process.
 type Machine struct {
