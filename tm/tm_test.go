@@ -348,80 +348,6 @@ func (b *bench) document() []byte {
 	return document
 }
 
-func TestMigrationWindow(t *testing.T) {
-	cases := map[string][]string{
-		"premigrate":  {"node1 activate disk -1 shared", "node2 activate disk -1 shared"},
-		"postmigrate": {"node1 activate disk -1 off", "node2 activate disk -1 exclusive"},
-		"failmigrate": {"node2 activate disk -1 off", "node1 activate disk -1 exclusive"},
-	}
-	for verb, want := range cases {
-		b := newBench(t)
-		b.Stdin = bytes.NewReader(opennebula.EncodeDocument(b.document()))
-		require.NoError(t, b.call(verb+" node1 node2 /var/lib/one//datastores/101/0 0 101"))
-		assert.Equal(t, want, b.nodes.asked, verb)
-	}
-	b := newBench(t)
-	b.Stdin = bytes.NewReader(b.document())
-	b.nodes.fail["node2 activate"] = lvm.ErrLocked
-	require.ErrorIs(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"), lvm.ErrLocked)
-	assert.Equal(t, "node1 activate disk -1 exclusive", b.nodes.asked[2], "oned before 7.0 calls no FAILMIGRATE then")
-	b = newBench(t)
-	assert.ErrorContains(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"), "document")
-}
-
-// TestMigrationEndsOnBothSides: an end that is dead does not keep the other from what is
-// its part; the verb fails all the same.
-func TestMigrationEndsOnBothSides(t *testing.T) {
-	for verb, dead := range map[string]string{"postmigrate": "node1", "failmigrate": "node2"} {
-		b := newBench(t)
-		b.Stdin = bytes.NewReader(b.document())
-		b.nodes.fail[dead+" activate"] = agent.ErrUnreachable
-		require.ErrorIs(t, b.call(verb+" node1 node2 /var/lib/one/datastores/101/0 0 101"), agent.ErrUnreachable)
-		assert.Len(t, b.nodes.asked, 2, verb)
-	}
-}
-
-func TestWindowGoesToBothEnds(t *testing.T) {
-	b := newBench(t)
-	b.Stdin = bytes.NewReader(b.document())
-	require.NoError(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"))
-	for _, q := range b.nodes.reqs {
-		assert.Equal(t, &agent.Window{Source: "node1", Target: "node2", Seconds: 3600}, q.Window)
-	}
-}
-
-func TestPostmigrateOfOldVersionsNeverFails(t *testing.T) {
-	b := newBench(t)
-	b.Version = opennebula.Version{Major: 4, Minor: 12}
-	b.nodes.fail["node1 activate"] = lvm.ErrInUse
-	b.Stdin = bytes.NewReader(b.document())
-	require.NoError(t, b.call("postmigrate node1 node2 /var/lib/one/datastores/101/0 0 101"))
-	assert.Len(t, b.nodes.asked, 2)
-	assert.Contains(t, b.stderr.String(), "failed, going on")
-}
-
-func TestDisksOfOtherDrivers(t *testing.T) {
-	b := newBench(t)
-	b.Remotes = t.TempDir()
-	document := bytes.Replace(bytes.TrimSpace(b.document()), []byte("<TM_MAD><![CDATA[clvm]]></TM_MAD>"), []byte("<TM_MAD><![CDATA[ceph]]></TM_MAD>"), 1)
-	b.Stdin = bytes.NewReader(document)
-	var argv []string
-	var stdin []byte
-	b.Runner = runnerFunc(func(_ context.Context, c run.Cmd) (run.Result, error) {
-		argv = append([]string{c.Path}, c.Args...)
-		var err error
-		stdin, err = io.ReadAll(c.Stdin)
-		return run.Result{}, err
-	})
-	require.NoError(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"))
-	assert.Equal(t, []string{filepath.Join(b.Remotes, "tm/ceph/premigrate"), "node1", "node2", "/var/lib/one/datastores/101/0", "0", "101", "clvm"}, argv)
-	assert.Equal(t, opennebula.EncodeDocument(document), stdin)
-	b = newBench(t)
-	b.Stdin = bytes.NewReader(document)
-	require.NoError(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101 ceph"), "called by ceph: not back again")
-	assert.Len(t, b.nodes.asked, 2)
-}
-
 type runnerFunc func(context.Context, run.Cmd) (run.Result, error)
 
 func (f runnerFunc) Run(ctx context.Context, c run.Cmd) (run.Result, error) { return f(ctx, c) }
@@ -440,24 +366,6 @@ func TestMonitor(t *testing.T) {
 	assert.Empty(t, b.stdout.String())
 }
 
-func TestSaveAsANewImage(t *testing.T) {
-	b := newBench(t)
-	b.oned.images[0].Template = map[string]string{}
-	b.nodes.reply[agent.OpSave] = []byte("a compressed tar")
-	b.nodes.start = agent.Start{Mode: tarmode.TGZ, Size: 8 << 30, FSType: "ext4"}
-	require.NoError(t, b.call("cpds node1:"+home+"/disk.0 IMAGE -1 0 100"))
-	content, err := os.ReadFile(b.image)
-	require.NoError(t, err)
-	assert.Equal(t, "a compressed tar", string(content))
-	assert.Equal(t, tarmode.TGZ, b.nodes.reqs[0].Mode, "MODE of cxmrc")
-	assert.False(t, b.nodes.reqs[0].Remove)
-	require.Len(t, b.oned.updates, 1)
-	assert.Contains(t, b.oned.updates[0], `MODE="TGZ"`)
-	assert.Contains(t, b.oned.updates[0], `FSTYPE="ext4"`)
-	assert.Contains(t, b.oned.updates[0], `SIZE="8192M"`)
-	b.onlyTheImage()
-}
-
 func (b *bench) onlyTheImage() {
 	entries, err := os.ReadDir(filepath.Dir(b.image))
 	require.NoError(b, err)
@@ -465,47 +373,6 @@ func (b *bench) onlyTheImage() {
 		assert.Equal(b, "image", e.Name())
 	}
 }
-
-func TestSaveOfExtents(t *testing.T) {
-	b := newBench(t)
-	b.oned.vm.Disks[1].ImageID = 1
-	source := filepath.Join(t.TempDir(), "disk")
-	require.NoError(t, os.WriteFile(source, []byte("data"), 0o600))
-	require.NoError(t, os.Truncate(source, 64<<20))
-	f, err := os.Open(source)
-	require.NoError(t, err)
-	defer f.Close()
-	var stream bytes.Buffer
-	_, err = tarmode.SendExtents(context.Background(), &stream, f, 64<<20, func(int64) {})
-	require.NoError(t, err)
-	b.nodes.reply[agent.OpSave] = stream.Bytes()
-	b.nodes.start = agent.Start{Mode: tarmode.RAW, Extents: true, Size: 64 << 20}
-	require.NoError(t, b.call("mvds node1:"+home+"/disk.1 IMAGE 0 100"))
-	st, err := os.Stat(b.image)
-	require.NoError(t, err)
-	assert.Equal(t, int64(64<<20), st.Size())
-	assert.True(t, b.nodes.reqs[0].Remove)
-	assert.Equal(t, tarmode.RAW, b.nodes.reqs[0].Mode, "what the image's record says it is")
-	assert.Empty(t, b.oned.updates)
-}
-
-func TestSaveThatFailsKeepsTheOldImage(t *testing.T) {
-	b := newBench(t)
-	require.NoError(t, os.WriteFile(b.image, []byte("old"), 0o600))
-	b.nodes.reply[agent.OpSave] = []byte("new")
-	b.nodes.start = agent.Start{Mode: tarmode.GZIP, Size: 1 << 30}
-	b.Records = &noUpdates{b.oned}
-	require.ErrorContains(t, b.call("cpds node1:"+home+"/disk.0 IMAGE -1 0 100"), "record that image")
-	content, err := os.ReadFile(b.image)
-	require.NoError(t, err)
-	assert.Equal(t, "old", string(content))
-	b.onlyTheImage()
-	b.nodes.fail["node1 save"] = agent.ErrStream
-	require.ErrorIs(t, b.call("cpds node1:"+home+"/disk.0 IMAGE -1 0 100"), agent.ErrStream)
-	b.onlyTheImage()
-}
-
-type noUpdates struct{ *oned }
 
 func (*noUpdates) UpdateImage(context.Context, int, string) error {
 	return errors.New("not authorized")

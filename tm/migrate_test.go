@@ -1,0 +1,91 @@
+package tm
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"one-clvm/agent"
+	"one-clvm/internal/run"
+	"one-clvm/lvm"
+	"one-clvm/opennebula"
+)
+
+func TestMigrationWindow(t *testing.T) {
+	cases := map[string][]string{
+		"premigrate":  {"node1 activate disk -1 shared", "node2 activate disk -1 shared"},
+		"postmigrate": {"node1 activate disk -1 off", "node2 activate disk -1 exclusive"},
+		"failmigrate": {"node2 activate disk -1 off", "node1 activate disk -1 exclusive"},
+	}
+	for verb, want := range cases {
+		b := newBench(t)
+		b.Stdin = bytes.NewReader(opennebula.EncodeDocument(b.document()))
+		require.NoError(t, b.call(verb+" node1 node2 /var/lib/one//datastores/101/0 0 101"))
+		assert.Equal(t, want, b.nodes.asked, verb)
+	}
+	b := newBench(t)
+	b.Stdin = bytes.NewReader(b.document())
+	b.nodes.fail["node2 activate"] = lvm.ErrLocked
+	require.ErrorIs(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"), lvm.ErrLocked)
+	assert.Equal(t, "node1 activate disk -1 exclusive", b.nodes.asked[2], "oned before 7.0 calls no FAILMIGRATE then")
+	b = newBench(t)
+	assert.ErrorContains(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"), "document")
+}
+
+// TestMigrationEndsOnBothSides: an end that is dead does not keep the other from what is
+// its part; the verb fails all the same.
+func TestMigrationEndsOnBothSides(t *testing.T) {
+	for verb, dead := range map[string]string{"postmigrate": "node1", "failmigrate": "node2"} {
+		b := newBench(t)
+		b.Stdin = bytes.NewReader(b.document())
+		b.nodes.fail[dead+" activate"] = agent.ErrUnreachable
+		require.ErrorIs(t, b.call(verb+" node1 node2 /var/lib/one/datastores/101/0 0 101"), agent.ErrUnreachable)
+		assert.Len(t, b.nodes.asked, 2, verb)
+	}
+}
+
+func TestWindowGoesToBothEnds(t *testing.T) {
+	b := newBench(t)
+	b.Stdin = bytes.NewReader(b.document())
+	require.NoError(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"))
+	for _, q := range b.nodes.reqs {
+		assert.Equal(t, &agent.Window{Source: "node1", Target: "node2", Seconds: 3600}, q.Window)
+	}
+}
+
+func TestPostmigrateOfOldVersionsNeverFails(t *testing.T) {
+	b := newBench(t)
+	b.Version = opennebula.Version{Major: 4, Minor: 12}
+	b.nodes.fail["node1 activate"] = lvm.ErrInUse
+	b.Stdin = bytes.NewReader(b.document())
+	require.NoError(t, b.call("postmigrate node1 node2 /var/lib/one/datastores/101/0 0 101"))
+	assert.Len(t, b.nodes.asked, 2)
+	assert.Contains(t, b.stderr.String(), "failed, going on")
+}
+
+func TestDisksOfOtherDrivers(t *testing.T) {
+	b := newBench(t)
+	b.Remotes = t.TempDir()
+	document := bytes.Replace(bytes.TrimSpace(b.document()), []byte("<TM_MAD><![CDATA[clvm]]></TM_MAD>"), []byte("<TM_MAD><![CDATA[ceph]]></TM_MAD>"), 1)
+	b.Stdin = bytes.NewReader(document)
+	var argv []string
+	var stdin []byte
+	b.Runner = runnerFunc(func(_ context.Context, c run.Cmd) (run.Result, error) {
+		argv = append([]string{c.Path}, c.Args...)
+		var err error
+		stdin, err = io.ReadAll(c.Stdin)
+		return run.Result{}, err
+	})
+	require.NoError(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"))
+	assert.Equal(t, []string{filepath.Join(b.Remotes, "tm/ceph/premigrate"), "node1", "node2", "/var/lib/one/datastores/101/0", "0", "101", "clvm"}, argv)
+	assert.Equal(t, opennebula.EncodeDocument(document), stdin)
+	b = newBench(t)
+	b.Stdin = bytes.NewReader(document)
+	require.NoError(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101 ceph"), "called by ceph: not back again")
+	assert.Len(t, b.nodes.asked, 2)
+}
