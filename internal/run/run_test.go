@@ -95,7 +95,11 @@ var roles = map[string]func() int{
 		return status(err)
 	},
 	"sleeper": func() int {
-		if err := os.WriteFile(os.Args[1], []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+		// Renamed into place: whoever waits for the file finds the number in it.
+		if err := os.WriteFile(os.Args[1]+".new", []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+			return 1
+		}
+		if err := os.Rename(os.Args[1]+".new", os.Args[1]); err != nil {
 			return 1
 		}
 		select {}
