@@ -10,6 +10,7 @@ import (
 	"one-clvm/agent"
 	"one-clvm/lvm"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 )
 
 // Finding is one thing that an audit found not as it should be.
@@ -46,7 +47,7 @@ type AuditState struct {
 func (d *Driver) Audit(ctx context.Context, node, group string) ([]Finding, error) {
 	s := AuditState{Node: node, Group: group, Prefix: d.Config.String("LV_PREFIX"), VMs: map[int]opennebula.VM{}, DisksOf: map[int][]int{}}
 	var err error
-	if s.Report, err = d.Ask(ctx, node, agent.Request{Op: agent.OpAudit, Operation: NewOperation(), Group: group}); err != nil {
+	if s.Report, err = d.Ask(ctx, node, agent.Request{Op: agent.OpAudit, Operation: plan.NewOperation(), Group: group}); err != nil {
 		return nil, err
 	}
 	// Of the VMs after the volumes: what was made in between is no orphan.
@@ -239,6 +240,6 @@ func (d *Driver) AuditTarget(ctx context.Context, datastore int, node, group str
 	if node != "" {
 		return node, group, opennebula.CheckHost(node)
 	}
-	node, err = d.nodeOfDatastore(ctx, cfg, ds)
+	node, err = d.NodeOfDatastore(ctx, cfg, ds)
 	return node, group, err
 }

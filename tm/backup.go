@@ -17,13 +17,14 @@ import (
 	"one-clvm/agent"
 	"one-clvm/internal/run"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 	"one-clvm/tarmode"
 )
 
 // planPrebackup puts what the backup datastore's driver will fetch over ssh into the VM's
 // home: a raw file of each disk, and the VM's document. A disk in use is read from a
 // snapshot; PREBACKUP_LIVE is the same as PREBACKUP.
-func (d *Driver) planPrebackup(ctx context.Context, call opennebula.Call) ([]Step, error) {
+func (d *Driver) planPrebackup(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
 	vm, document, err := d.backedUpVM(call)
 	if err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func (d *Driver) planPrebackup(ctx context.Context, call opennebula.Call) ([]Ste
 	}
 	q := d.request(agent.OpBackup, call, cfg)
 	q.Disks, q.Space = call.Disks, cfg.Int("SNAPSHOT_SPACE")
-	return []Step{{
+	return []plan.Step{{
 		What: fmt.Sprintf("copy %d disks of VM %d into %s/backup", len(q.Disks), q.VM, q.Home), Host: call.Dest.Host, Request: q,
 		Transfer: func(context.Context) (agent.Transfer, error) {
 			return agent.Transfer{Send: func(w io.Writer) error { _, err := w.Write(document); return err }}, nil
@@ -51,13 +52,13 @@ func (d *Driver) planPrebackup(ctx context.Context, call opennebula.Call) ([]Ste
 }
 
 // planPostbackup removes it; oned calls it after a backup that failed, too.
-func (d *Driver) planPostbackup(ctx context.Context, call opennebula.Call) ([]Step, error) {
+func (d *Driver) planPostbackup(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
 	cfg, err := d.systemConfig(ctx, call.Home.Datastore)
 	if err != nil {
 		return nil, err
 	}
 	q := d.request(agent.OpUnbackup, call, cfg)
-	return []Step{{What: fmt.Sprintf("remove %s/backup", q.Home), Host: call.Dest.Host, Request: q}}, nil
+	return []plan.Step{{What: fmt.Sprintf("remove %s/backup", q.Home), Host: call.Dest.Host, Request: q}}, nil
 }
 
 // backedUpVM reads the VM's document, which comes as it is and not in base64.
@@ -103,7 +104,7 @@ func (d *Driver) backupBase() string {
 // planRestore gives disks the content that a backup image has. The image's own datastore
 // driver says where its disks are, and oned's downloader fetches them. All of them are on
 // the SAN before the first one takes the place of a disk.
-func (d *Driver) planRestore(ctx context.Context, call opennebula.Call) ([]Step, error) {
+func (d *Driver) planRestore(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
 	image, err := d.Records.Image(ctx, call.Image)
 	if err != nil {
 		return nil, err
@@ -119,7 +120,7 @@ func (d *Driver) planRestore(ctx context.Context, call opennebula.Call) ([]Step,
 	if err != nil {
 		return nil, err
 	}
-	var fetch, replace []Step
+	var fetch, replace []plan.Step
 	for _, disk := range disks {
 		of := call
 		of.Home.Disk = disk.id
@@ -127,14 +128,14 @@ func (d *Driver) planRestore(ctx context.Context, call opennebula.Call) ([]Step,
 		q.Content, q.Mode = agent.ContentDisk, tarmode.RAW
 		drop := d.requestAt(at, agent.OpReplace, of)
 		drop.Remove = true
-		fetch = append(fetch, Step{
-			Undo: &Step{What: fmt.Sprintf("drop what was fetched of disk %d of VM %d", disk.id, call.VM), Host: at.host, Request: drop},
+		fetch = append(fetch, plan.Step{
+			Undo: &plan.Step{What: fmt.Sprintf("drop what was fetched of disk %d of VM %d", disk.id, call.VM), Host: at.host, Request: drop},
 			What: fmt.Sprintf("fetch disk %d of VM %d from backup image %d", disk.id, call.VM, call.Image), Host: at.host, Request: q,
 			Transfer: func(ctx context.Context) (agent.Transfer, error) {
 				return agent.Transfer{Send: func(w io.Writer) error { return d.download(ctx, disk.url, w) }}, nil
 			},
 		})
-		replace = append(replace, Step{
+		replace = append(replace, plan.Step{
 			What: fmt.Sprintf("put it in the place of disk %d of VM %d", disk.id, call.VM), Host: at.host,
 			Request: d.requestAt(at, agent.OpReplace, of),
 		})

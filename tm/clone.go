@@ -13,6 +13,7 @@ import (
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 	"one-clvm/tarmode"
 )
 
@@ -49,7 +50,7 @@ func (d *Driver) gather(ctx context.Context, call opennebula.Call) (*facts, erro
 
 // planClone: an image of the datastore becomes a disk of the VM. LN does the same: a
 // persistent image file is copied onto the SAN, and MVDS writes it back.
-func (d *Driver) planClone(ctx context.Context, call opennebula.Call) ([]Step, error) {
+func (d *Driver) planClone(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
 	if onSAN(call.Source) {
 		return d.planCloneOnSAN(ctx, call)
 	}
@@ -76,7 +77,7 @@ func (d *Driver) planClone(ctx context.Context, call opennebula.Call) ([]Step, e
 		}
 		return agent.Transfer{Send: func(w io.Writer) error { return sendImage(ctx, w, call.Source.Path, q) }}, nil
 	}
-	return []Step{{What: what, Host: call.Dest.Host, Request: q, Transfer: send, Total: fileSize(call.Source.Path, q)}}, nil
+	return []plan.Step{{What: what, Host: call.Dest.Host, Request: q, Transfer: send, Total: fileSize(call.Source.Path, q)}}, nil
 }
 
 // fileSize is what will travel, for the progress; of extents nobody knows before.
@@ -172,12 +173,12 @@ func sendImage(ctx context.Context, w io.Writer, path string, q agent.Request) e
 }
 
 // planBootFile: a kernel or a ramdisk is a file in the VM's home.
-func (d *Driver) planBootFile(call opennebula.Call) ([]Step, error) {
+func (d *Driver) planBootFile(call opennebula.Call) ([]plan.Step, error) {
 	if call.Home.Name != "kernel" && call.Home.Name != "initrd" {
 		return nil, errors.New("destination is not disk.N, kernel or initrd")
 	}
 	q := d.fileRequest(call)
-	return []Step{{
+	return []plan.Step{{
 		What: fmt.Sprintf("copy %s to %s", call.Source.Path, call.Home), Host: call.Dest.Host, Request: q,
 		Transfer: func(ctx context.Context) (agent.Transfer, error) { return fileTransfer(ctx, call.Source.Path, q), nil },
 	}}, nil

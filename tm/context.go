@@ -16,6 +16,7 @@ import (
 	"one-clvm/agent"
 	"one-clvm/internal/run"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 )
 
 // contextLabel is the volume label that the guest's contextualization packages look for.
@@ -24,7 +25,7 @@ const contextLabel = "CONTEXT"
 // planContext makes an ISO 9660 image (Joliet, Rock Ridge) of the files and puts it
 // into the VM's home. It is a regular file: oned never moves or deletes it by itself,
 // it goes with the home.
-func (d *Driver) planContext(_ context.Context, call opennebula.Call) ([]Step, error) {
+func (d *Driver) planContext(_ context.Context, call opennebula.Call) ([]plan.Step, error) {
 	for _, file := range call.Files {
 		if isURL(file) && !strings.HasPrefix(file, "http://") && !strings.HasPrefix(file, "https://") {
 			return nil, fmt.Errorf("context file %s: only http and https are fetched, others are %w: store it in a files datastore", file, ErrNotYet)
@@ -34,7 +35,7 @@ func (d *Driver) planContext(_ context.Context, call opennebula.Call) ([]Step, e
 	send := func(ctx context.Context) (agent.Transfer, error) {
 		return agent.Transfer{Send: func(w io.Writer) error { return d.sendISO(ctx, w, call.Files) }}, nil
 	}
-	return []Step{{What: fmt.Sprintf("make the context CD %s", call.Home), Host: call.Dest.Host, Request: q, Transfer: send}}, nil
+	return []plan.Step{{What: fmt.Sprintf("make the context CD %s", call.Home), Host: call.Dest.Host, Request: q, Transfer: send}}, nil
 }
 
 func isURL(file string) bool { return strings.Contains(file, "://") }

@@ -6,10 +6,11 @@ import (
 
 	"one-clvm/agent"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 )
 
 // planDelete removes a disk, or with the home everything tagged with the VM's id.
-func (d *Driver) planDelete(ctx context.Context, call opennebula.Call) ([]Step, error) {
+func (d *Driver) planDelete(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
 	at, err := d.whereDisksAre(ctx, call, call.Dest.Host)
 	if err != nil {
 		return nil, err
@@ -19,5 +20,5 @@ func (d *Driver) planDelete(ctx context.Context, call opennebula.Call) ([]Step, 
 	if call.Home.IsHome() {
 		what = fmt.Sprintf("remove all disks and the home of VM %d", q.VM)
 	}
-	return []Step{{What: what, Host: at.host, Request: q}}, nil
+	return []plan.Step{{What: what, Host: at.host, Request: q}}, nil
 }

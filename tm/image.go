@@ -11,6 +11,7 @@ import (
 	"one-clvm/cxmrc"
 	"one-clvm/lvm"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 )
 
 // onSAN says whether an image is a volume, not a file on the front-end.
@@ -18,7 +19,7 @@ func onSAN(image opennebula.Location) bool { return !strings.HasPrefix(image.Pat
 
 // imageOnSAN is the image that a source means, in the volume group of its datastore.
 func (d *Driver) imageOnSAN(ctx context.Context, call opennebula.Call, source opennebula.Location, raw string) (*agent.Image, error) {
-	cfg, err := d.datastoreConfig(ctx, d.Config, call.Datastore)
+	cfg, err := d.DatastoreConfig(ctx, d.Config, call.Datastore)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +33,7 @@ func (d *Driver) imageOnSAN(ctx context.Context, call opennebula.Call, source op
 
 // planCloneOnSAN: CLONE copies the image's volume on the node, from the SAN to the SAN; LN
 // makes it the disk in place.
-func (d *Driver) planCloneOnSAN(ctx context.Context, call opennebula.Call) ([]Step, error) {
+func (d *Driver) planCloneOnSAN(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
 	image, err := d.imageOnSAN(ctx, call, call.Source, call.SourceRaw)
 	if err != nil {
 		return nil, err
@@ -44,7 +45,7 @@ func (d *Driver) planCloneOnSAN(ctx context.Context, call opennebula.Call) ([]St
 		}
 		q := d.imageRequest(agent.OpLink, call, cfg, image)
 		what := fmt.Sprintf("make image %d, a volume of %s, disk %d of VM %d in place", image.ID, image.Group, q.Disk, q.VM)
-		return []Step{{What: what, Host: call.Dest.Host, Request: q}}, nil
+		return []plan.Step{{What: what, Host: call.Dest.Host, Request: q}}, nil
 	}
 	f, err := d.gather(ctx, call)
 	if err != nil {
@@ -56,7 +57,7 @@ func (d *Driver) planCloneOnSAN(ctx context.Context, call opennebula.Call) ([]St
 		return nil, err
 	}
 	what := fmt.Sprintf("make disk %d of VM %d, %s in %s, a copy of image %d in %s", q.Disk, q.VM, humanize.IBytes(uint64(q.Size)), q.Group, image.ID, image.Group)
-	return []Step{{What: what, Host: call.Dest.Host, Request: q}}, nil
+	return []plan.Step{{What: what, Host: call.Dest.Host, Request: q}}, nil
 }
 
 func (d *Driver) imageRequest(op agent.Op, call opennebula.Call, cfg *cxmrc.Config, image *agent.Image) agent.Request {
@@ -67,7 +68,7 @@ func (d *Driver) imageRequest(op agent.Op, call opennebula.Call, cfg *cxmrc.Conf
 
 // planSaveOnSAN: CPDS copies the disk to the image's volume; MVDS gives back an image that
 // was used in place, and otherwise copies and removes the disk.
-func (d *Driver) planSaveOnSAN(ctx context.Context, call opennebula.Call) ([]Step, error) {
+func (d *Driver) planSaveOnSAN(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
 	image, err := d.imageOnSAN(ctx, call, call.Dest, call.DestRaw)
 	if err != nil {
 		return nil, err
@@ -95,5 +96,5 @@ func (d *Driver) planSaveOnSAN(ctx context.Context, call opennebula.Call) ([]Ste
 		q.Snapshot = &call.Snapshot
 		what = fmt.Sprintf("copy snapshot %d of disk %d of VM %d to image %d, a volume of %s", call.Snapshot, q.Disk, q.VM, image.ID, image.Group)
 	}
-	return []Step{{What: what, Host: at.host, Request: q}}, nil
+	return []plan.Step{{What: what, Host: at.host, Request: q}}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 )
 
 // planMigrate is the window of a live migration, during which the disks are shared:
@@ -19,7 +20,7 @@ import (
 //	PREMIGRATE   source exclusive → shared, target off → shared
 //	POSTMIGRATE  source shared → off, target shared → exclusive
 //	FAILMIGRATE  target shared → off, source shared → exclusive
-func (d *Driver) planMigrate(ctx context.Context, call opennebula.Call) ([]Step, error) {
+func (d *Driver) planMigrate(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
 	vm, document, err := d.vmOf(call)
 	if err != nil {
 		return nil, err
@@ -36,8 +37,8 @@ func (d *Driver) planMigrate(ctx context.Context, call opennebula.Call) ([]Step,
 // window are the steps on the two ends. After the migration both are tried even if the
 // other one cannot be reached: what is left is in the volumes' tags, and ends with the
 // same verb again or with the window's deadline (agent.Window).
-func (d *Driver) window(call opennebula.Call, cfg *cxmrc.Config) []Step {
-	set := func(host string, mode lvm.Mode) Step {
+func (d *Driver) window(call opennebula.Call, cfg *cxmrc.Config) []plan.Step {
+	set := func(host string, mode lvm.Mode) plan.Step {
 		s := d.activateOn(call, cfg, host, mode)
 		if mode == lvm.Shared {
 			s.Request.Window = &agent.Window{Source: call.From, Target: call.To, Seconds: cfg.Int("MIGRATION_TIMEOUT")}
@@ -50,16 +51,16 @@ func (d *Driver) window(call opennebula.Call, cfg *cxmrc.Config) []Step {
 		source, target := set(call.From, lvm.Shared), set(call.To, lvm.Shared)
 		backSource, backTarget := set(call.From, lvm.Exclusive), set(call.To, lvm.Off)
 		source.Undo, target.Undo = &backSource, &backTarget
-		return []Step{source, target}
+		return []plan.Step{source, target}
 	case "postmigrate":
-		steps := []Step{set(call.From, lvm.Off), set(call.To, lvm.Exclusive)}
+		steps := []plan.Step{set(call.From, lvm.Off), set(call.To, lvm.Exclusive)}
 		for i := range steps {
 			// The VM has moved: up to 4.12 oned would believe that it had not.
 			steps[i].Lenient = !d.Version.AtLeast(4, 14, 0)
 		}
 		return steps
 	}
-	return []Step{set(call.To, lvm.Off), set(call.From, lvm.Exclusive)}
+	return []plan.Step{set(call.To, lvm.Off), set(call.From, lvm.Exclusive)}
 }
 
 // vmOf reads the VM's document, an argument up to 5.8 and standard input since 5.10.
@@ -77,7 +78,7 @@ func (d *Driver) vmOf(call opennebula.Call) (*opennebula.VM, []byte, error) {
 
 // otherDrivers passes the verb on to the transfer managers of the VM's other disks:
 // oned only calls the system datastore's.
-func (d *Driver) otherDrivers(call opennebula.Call, vm *opennebula.VM, document []byte) []Step {
+func (d *Driver) otherDrivers(call opennebula.Call, vm *opennebula.VM, document []byte) []plan.Step {
 	if call.CallerTM != "" {
 		return nil
 	}
@@ -87,10 +88,10 @@ func (d *Driver) otherDrivers(call opennebula.Call, vm *opennebula.VM, document 
 			names = append(names, disk.TMMAD)
 		}
 	}
-	var steps []Step
+	var steps []plan.Step
 	for _, name := range names {
 		script := filepath.Join(d.Remotes, "tm", name, call.Verb)
-		steps = append(steps, Step{What: "pass the verb on to " + script, Here: func(ctx context.Context) error {
+		steps = append(steps, plan.Step{What: "pass the verb on to " + script, Here: func(ctx context.Context) error {
 			return d.passOn(ctx, script, append(slices.Clone(call.Arguments), ownTM(vm)), document)
 		}})
 	}
@@ -110,42 +111,11 @@ func ownTM(vm *opennebula.VM) string {
 	return "clvm"
 }
 
-// planMonitor prints the volume group's numbers. One report on one node; a volume
-// group that cannot be read is an error, never the size of some directory.
-func (d *Driver) planMonitor(ctx context.Context, call opennebula.Call) ([]Step, error) {
+// planMonitor prints the volume group's numbers.
+func (d *Driver) planMonitor(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
 	action, _, err := opennebula.ReadDriverAction(call.Arguments, d.Stdin)
 	if err != nil {
 		return nil, err
 	}
-	ds := action.Datastore
-	cfg, err := d.Config.WithDatastore(ds.Template, ds.Origin())
-	if err != nil {
-		return nil, err
-	}
-	host, err := d.nodeOfDatastore(ctx, cfg, &ds)
-	if err != nil {
-		return nil, err
-	}
-	q := agent.Request{Op: agent.OpMonitor, Operation: NewOperation(), Group: cfg.String("VG_NAME"), DS: ds.ID}
-	return []Step{{What: "read volume group " + q.Group, Host: host, Request: q, Then: d.printCapacity}}, nil
-}
-
-func (d *Driver) nodeOfDatastore(ctx context.Context, cfg *cxmrc.Config, ds *opennebula.Datastore) (string, error) {
-	hosts, err := d.Records.Hosts(ctx)
-	if err != nil {
-		return "", err
-	}
-	if bridges := cfg.List("BRIDGE_LIST"); len(bridges) > 0 {
-		return firstUsable(hosts, bridges)
-	}
-	inCluster := slices.DeleteFunc(slices.Clone(hosts), func(h opennebula.Host) bool {
-		return len(ds.ClusterIDs) > 0 && !slices.Contains(ds.ClusterIDs, h.ClusterID)
-	})
-	return chooseNode(inCluster, nil, nil)
-}
-
-func (d *Driver) printCapacity(res agent.Result) error {
-	total, free := res.Info.Size>>20, res.Info.Free>>20
-	_, err := fmt.Fprint(d.Stdout, opennebula.FormatMonitor(total, free, total-free))
-	return err
+	return d.Monitor(ctx, &action.Datastore)
 }

@@ -12,6 +12,7 @@ import (
 	"one-clvm/cxmrc"
 	"one-clvm/lvm"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 	"one-clvm/tarmode"
 )
 
@@ -42,7 +43,7 @@ func (r *relocation) carryOut(ctx context.Context) error {
 		if _, there := r.find(ctx, r.call.Dest.Host, r.cfg); there != nil {
 			return errors.Join(err, there)
 		}
-		return r.step(ctx, r.activateOn(r.call, r.cfg, r.call.Dest.Host, lvm.Exclusive))
+		return r.Step(ctx, r.activateOn(r.call, r.cfg, r.call.Dest.Host, lvm.Exclusive))
 	}
 	if err != nil {
 		return err
@@ -51,19 +52,19 @@ func (r *relocation) carryOut(ctx context.Context) error {
 		return err
 	}
 	if err := r.verify(ctx, disk); err != nil {
-		discard := Step{What: "remove the copy", Host: r.call.Dest.Host, Request: r.request(agent.OpRemove, r.call, r.cfg)}
-		return errors.Join(err, r.step(context.WithoutCancel(ctx), discard))
+		discard := plan.Step{What: "remove the copy", Host: r.call.Dest.Host, Request: r.request(agent.OpRemove, r.call, r.cfg)}
+		return errors.Join(err, r.Step(context.WithoutCancel(ctx), discard))
 	}
 	publish := r.request(agent.OpPublish, r.call, r.cfg)
-	if err := r.step(ctx, Step{What: "publish the copy", Host: r.call.Dest.Host, Request: publish}); err != nil {
+	if err := r.Step(ctx, plan.Step{What: "publish the copy", Host: r.call.Dest.Host, Request: publish}); err != nil {
 		return err
 	}
-	return r.step(ctx, Step{What: "remove the old disk", Host: r.from.host, Request: r.requestAt(r.from, agent.OpRemove, r.leaving)})
+	return r.Step(ctx, plan.Step{What: "remove the old disk", Host: r.from.host, Request: r.requestAt(r.from, agent.OpRemove, r.leaving)})
 }
 
 // find is the complete disk in a volume group. ErrNotFound after a clean report only.
 func (r *relocation) find(ctx context.Context, host string, cfg *cxmrc.Config) (lvm.Volume, error) {
-	q := agent.Request{Op: agent.OpVolumes, Operation: NewOperation(), Group: cfg.String("VG_NAME")}
+	q := agent.Request{Op: agent.OpVolumes, Operation: plan.NewOperation(), Group: cfg.String("VG_NAME")}
 	res, err := r.Agents.Do(ctx, host, q, agent.Transfer{})
 	if err != nil {
 		return lvm.Volume{}, err
@@ -95,7 +96,7 @@ func (r *relocation) copy(ctx context.Context, disk lvm.Volume) error {
 	stream, feed := io.Pipe()
 	var group errgroup.Group
 	group.Go(func() error {
-		err := r.step(ctx, Step{What: "read the disk", Host: r.from.host, Request: save, Transfer: func(context.Context) (agent.Transfer, error) {
+		err := r.Step(ctx, plan.Step{What: "read the disk", Host: r.from.host, Request: save, Transfer: func(context.Context) (agent.Transfer, error) {
 			return agent.Transfer{
 				Receive:  func(agent.Start) (io.Writer, error) { return feed, nil },
 				Received: func(agent.Start) error { return feed.Close() },
@@ -105,7 +106,7 @@ func (r *relocation) copy(ctx context.Context, disk lvm.Volume) error {
 		return err
 	})
 	group.Go(func() error {
-		err := r.step(ctx, Step{What: "write the copy", Host: r.call.Dest.Host, Request: create, Transfer: func(context.Context) (agent.Transfer, error) {
+		err := r.Step(ctx, plan.Step{What: "write the copy", Host: r.call.Dest.Host, Request: create, Transfer: func(context.Context) (agent.Transfer, error) {
 			return agent.Transfer{Send: func(w io.Writer) error { _, err := io.Copy(w, stream); return err }}, nil
 		}})
 		_ = stream.CloseWithError(err)
@@ -120,7 +121,7 @@ func (r *relocation) verify(ctx context.Context, disk lvm.Volume) error {
 	read := func(q agent.Request, host string, digest *string) func() error {
 		q.Size = disk.Size
 		return func() error {
-			return r.step(ctx, Step{What: "read back", Host: host, Request: q, Then: func(res agent.Result) error {
+			return r.Step(ctx, plan.Step{What: "read back", Host: host, Request: q, Then: func(res agent.Result) error {
 				*digest = res.Digest
 				return nil
 			}})

@@ -8,13 +8,15 @@ import (
 	"strings"
 
 	"one-clvm/agent"
+	"one-clvm/internal/publish"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 	"one-clvm/tarmode"
 )
 
 // planSave: CPDS saves a disk as a new image, MVDS writes a persistent disk back to
 // its image and removes the volume. The image file appears whole or not at all.
-func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]Step, error) {
+func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
 	if onSAN(call.Dest) {
 		return d.planSaveOnSAN(ctx, call)
 	}
@@ -45,12 +47,12 @@ func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]Step, er
 	}
 	target := &savedImage{driver: d, record: image, path: call.Dest.Path, request: q}
 	what := fmt.Sprintf("save %sdisk %d of VM %d as %s to %s", of, q.Disk, q.VM, q.Mode, call.Dest.Path)
-	step := Step{What: what, Host: at.host, Request: q, Transfer: target.transfer}
+	step := plan.Step{What: what, Host: at.host, Request: q, Transfer: target.transfer}
 	if q.Remove {
 		save := step
 		step.Mend = func(ctx context.Context, err error) error { return d.removeWhatIsSaved(ctx, save, target.path, err) }
 	}
-	return []Step{step}, nil
+	return []plan.Step{step}, nil
 }
 
 // targetImage is the record of the image that is written: the disk's own for MVDS,
@@ -64,7 +66,7 @@ func (d *Driver) targetImage(ctx context.Context, call opennebula.Call, disk *op
 
 // saveMode: what the image's record says it is; for a new image the datastore's MODE.
 func (d *Driver) saveMode(ctx context.Context, call opennebula.Call, image *opennebula.Image) (tarmode.Mode, int, error) {
-	cfg, err := d.datastoreConfig(ctx, d.Config, call.Datastore)
+	cfg, err := d.DatastoreConfig(ctx, d.Config, call.Datastore)
 	if err != nil {
 		return "", 0, err
 	}
@@ -87,17 +89,17 @@ type savedImage struct {
 	record  *opennebula.Image
 	path    string
 	request agent.Request
-	file    *unpublished
+	file    *publish.File
 	stream  *io.PipeWriter // of extents
 	sparse  chan error     // how writing them ended
 }
 
 func (s *savedImage) transfer(ctx context.Context) (agent.Transfer, error) {
 	var err error
-	if s.file, err = createUnpublished(s.path); err != nil {
+	if s.file, err = publish.Create(s.path); err != nil {
 		return agent.Transfer{}, err
 	}
-	context.AfterFunc(ctx, func() { _ = s.file.discard() }) // a no-op once published
+	context.AfterFunc(ctx, func() { _ = s.file.Discard() }) // a no-op once published
 	return agent.Transfer{Receive: func(start agent.Start) (io.Writer, error) { return s.receive(ctx, start) }, Received: func(start agent.Start) error { return s.publish(ctx, start) }}, nil
 }
 
@@ -125,7 +127,7 @@ func (s *savedImage) publish(ctx context.Context, start agent.Start) error {
 			return fmt.Errorf("write %s: %w", s.path, err)
 		}
 	}
-	if err := s.file.flush(); err != nil {
+	if err := s.file.Flush(); err != nil {
 		return err
 	}
 	if template := recordOf(s.record, start); template != "" {
@@ -138,7 +140,7 @@ func (s *savedImage) publish(ctx context.Context, start agent.Start) error {
 			return err
 		}
 	}
-	return s.file.publish()
+	return s.file.Publish()
 }
 
 // recordOf is what the image's template has to say about the new content: "" when it

@@ -10,6 +10,7 @@ import (
 
 	"one-clvm/agent"
 	"one-clvm/lvm"
+	"one-clvm/plan"
 )
 
 // savedAttribute is on an image file that MVDS wrote: whose disk it is. It appears with the
@@ -46,12 +47,12 @@ func forgetSaved(path string) error {
 }
 
 // removeWhatIsSaved ends an MVDS that an earlier attempt had all but ended.
-func (d *Driver) removeWhatIsSaved(ctx context.Context, s Step, path string, err error) error {
+func (d *Driver) removeWhatIsSaved(ctx context.Context, s plan.Step, path string, err error) error {
 	if !errors.Is(err, lvm.ErrNotFound) || !wasSaved(path, s.Request) {
 		return err
 	}
 	d.Report.Info("op %s: disk %d of VM %d is in %s already: an earlier attempt had saved it", s.Request.Operation, s.Request.Disk, s.Request.VM, path)
 	q := s.Request
 	q.Op, q.Remove, q.Mode, q.Level = agent.OpRemove, false, "", 0
-	return d.step(ctx, Step{What: fmt.Sprintf("remove disk %d of VM %d", q.Disk, q.VM), Host: s.Host, Request: q})
+	return d.Step(ctx, plan.Step{What: fmt.Sprintf("remove disk %d of VM %d", q.Disk, q.VM), Host: s.Host, Request: q})
 }

@@ -7,6 +7,7 @@ import (
 
 	"one-clvm/agent"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 )
 
 // planSnapshot: snapshots of a disk are LVM's, on the node that has the disk exclusively.
@@ -14,13 +15,13 @@ import (
 // SNAP_CREATE_LIVE is the same as SNAP_CREATE: oned runs nothing around it that would
 // freeze the guest, and the snapshot of a volume is of one instant in any case, as a power
 // cut would leave it.
-func (d *Driver) planSnapshot(ctx context.Context, call opennebula.Call) ([]Step, error) {
+func (d *Driver) planSnapshot(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
 	at, err := d.whereDisksAre(ctx, call, call.Dest.Host)
 	if err != nil {
 		return nil, err
 	}
 	number := call.Snapshot
-	step := Step{Host: at.host}
+	step := plan.Step{Host: at.host}
 	switch call.Verb {
 	case "snap_delete":
 		step.Request = d.requestAt(at, agent.OpRemove, call)
@@ -37,7 +38,7 @@ func (d *Driver) planSnapshot(ctx context.Context, call opennebula.Call) ([]Step
 		step.What = fmt.Sprintf("take snapshot %d of disk %d of VM %d", number, call.Disk, call.VM)
 	}
 	step.Request.Snapshot = &number
-	return []Step{step}, nil
+	return []plan.Step{step}, nil
 }
 
 // parentOf is the snapshot that oned says the new one descends from; nil for none. It is

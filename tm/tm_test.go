@@ -20,6 +20,7 @@ import (
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 	"one-clvm/tarmode"
 )
 
@@ -156,10 +157,10 @@ func newBench(t *testing.T) *bench {
 	}
 	b.nodes = &nodes{sent: map[string][]byte{}, reply: map[agent.Op][]byte{}, fail: map[string]error{}}
 	version := opennebula.Version{Major: 7, Minor: 4}
-	b.Driver = &Driver{
+	b.Driver = &Driver{Driver: plan.Driver{
 		Config: cxmrc.Defaults(cxmrc.Driver), Version: version, FrontEnd: "frontend", Records: b.oned, Agents: b.nodes,
 		Runner: run.Exec{}, Report: opennebula.NewReporter(b.stderr, version), Stdin: strings.NewReader(""), Stdout: b.stdout, Stderr: b.stderr,
-	}
+	}}
 	return b
 }
 
@@ -324,7 +325,7 @@ func TestDeleteFindsANode(t *testing.T) {
 			}
 			err := b.call("delete " + c.host + ":" + home + "/disk.0 0 100")
 			if c.want == "" {
-				assert.ErrorIs(t, err, errNoNode)
+				assert.ErrorIs(t, err, plan.ErrNoNode)
 				return
 			}
 			require.NoError(t, err)
@@ -416,16 +417,6 @@ func TestDetectFormat(t *testing.T) {
 		mode, err := detectMode(f)
 		require.NoError(t, errors.Join(err, f.Close()))
 		assert.Equal(t, want, mode, name)
-	}
-}
-
-func TestConnectionChoosesTheWay(t *testing.T) {
-	c := Connection{Config: cxmrc.Defaults(cxmrc.Driver)}
-	assert.Equal(t, "ssh", c.host("node1").Argv[0])
-	self, err := os.Hostname()
-	require.NoError(t, err)
-	for _, here := range []string{self, "localhost"} {
-		assert.NotContains(t, c.host(here).Argv, "ssh")
 	}
 }
 

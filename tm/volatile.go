@@ -10,12 +10,13 @@ import (
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 	"one-clvm/tarmode"
 )
 
 // planVolatile: MKIMAGE and MKSWAP make a disk that comes from no image. Since 6.0 its
 // file system is not in the arguments, but in the DISK of the VM's document.
-func (d *Driver) planVolatile(ctx context.Context, call opennebula.Call) ([]Step, error) {
+func (d *Driver) planVolatile(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
 	f, err := d.gather(ctx, call)
 	if err != nil {
 		return nil, err
@@ -29,7 +30,7 @@ func (d *Driver) planVolatile(ctx context.Context, call opennebula.Call) ([]Step
 	if q.FSType != "" {
 		what += ", as " + q.FSType
 	}
-	return []Step{{What: what, Host: call.Dest.Host, Request: q}}, nil
+	return []plan.Step{{What: what, Host: call.Dest.Host, Request: q}}, nil
 }
 
 // volatileContent: no file system named means none made, as the user asked.
@@ -68,7 +69,7 @@ func (d *Driver) diskSize(f *facts, mode tarmode.Mode, image *os.File) (int64, e
 }
 
 // planResize grows the volume; the file system is the guest's.
-func (d *Driver) planResize(ctx context.Context, call opennebula.Call) ([]Step, error) {
+func (d *Driver) planResize(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
 	at, err := d.whereDisksAre(ctx, call, call.Dest.Host)
 	if err != nil {
 		return nil, err
@@ -76,5 +77,5 @@ func (d *Driver) planResize(ctx context.Context, call opennebula.Call) ([]Step, 
 	q := d.requestAt(at, agent.OpExtend, call)
 	q.Size = call.SizeMiB << 20
 	what := fmt.Sprintf("extend disk %d of VM %d to %s", q.Disk, q.VM, humanize.IBytes(uint64(q.Size)))
-	return []Step{{What: what, Host: at.host, Request: q}}, nil
+	return []plan.Step{{What: what, Host: at.host, Request: q}}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"one-clvm/internal/run"
 	"one-clvm/internal/version"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 	"one-clvm/tm"
 )
 
@@ -59,10 +60,10 @@ func newDriver(report *opennebula.Reporter, io stdio) (*tm.Driver, *agent.Client
 			report.Debug("%s", l.Text)
 		},
 	}
-	return &tm.Driver{
-		Config: cfg, FrontEnd: frontEnd(cfg), Records: records, Agents: tm.Connection{Client: client, Config: cfg},
+	return &tm.Driver{Driver: plan.Driver{
+		Config: cfg, FrontEnd: frontEnd(cfg), Records: records, Agents: plan.Connection{Client: client, Config: cfg},
 		Runner: programs, Report: report, Stdin: io.in, Stdout: io.out, Stderr: io.err,
-	}, client, nil
+	}}, client, nil
 }
 
 // frontEnd is the name that oned uses for this machine: HOSTNAME in oned.conf where

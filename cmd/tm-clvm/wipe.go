@@ -13,7 +13,7 @@ import (
 	"one-clvm/agent"
 	"one-clvm/internal/progress"
 	"one-clvm/opennebula"
-	"one-clvm/tm"
+	"one-clvm/plan"
 )
 
 func runReap(ctx context.Context, argv []string, io stdio) error {
@@ -47,7 +47,7 @@ func runOnGroup(ctx context.Context, flags *pflag.FlagSet, argv []string, io std
 		return err
 	}
 	q := request(words[0])
-	q.Operation = tm.NewOperation()
+	q.Operation = plan.NewOperation()
 	started := time.Now()
 	meter := progress.Start(io.err, flags.Name()+" "+q.Group, 0, func(line string) { fmt.Fprintln(io.err, line) })
 	res, err := onNode(ctx, *node, q, io, func(p agent.Progress) { meter.Set(p.Bytes, p.Total) })

@@ -1,4 +1,5 @@
-package tm
+// Package publish makes files that appear whole or not at all.
+package publish
 
 import (
 	"errors"
@@ -11,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unpublished is a file without a name (O_TMPFILE): if this process dies, the file
+// File is a file without a name (O_TMPFILE): if this process dies, the file
 // goes with it. Where the file system has none (NFS), it has a temporary name next
 // to its final one.
-type unpublished struct {
+type File struct {
 	*os.File
 	path string
 	temp string // its name, if it has one yet
@@ -23,15 +24,15 @@ type unpublished struct {
 	end  error
 }
 
-// createUnpublished makes a file that will be called path.
-func createUnpublished(path string) (*unpublished, error) {
+// Create makes a file that will be called path.
+func Create(path string) (*File, error) {
 	dir, temp := filepath.Dir(path), filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".saving")
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("leftover of an earlier save: %w", err)
 	}
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o660)
 	if err == nil {
-		return &unpublished{File: os.NewFile(uintptr(fd), path), path: path}, nil
+		return &File{File: os.NewFile(uintptr(fd), path), path: path}, nil
 	}
 	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
 		return nil, fmt.Errorf("image file in %s: %w", dir, err)
@@ -40,23 +41,24 @@ func createUnpublished(path string) (*unpublished, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image file: %w", err)
 	}
-	return &unpublished{File: f, path: path, temp: temp}, nil
+	return &File{File: f, path: path, temp: temp}, nil
 }
 
-func (u *unpublished) flush() error {
+// Flush makes the content durable.
+func (u *File) Flush() error {
 	if err := u.Sync(); err != nil {
 		return fmt.Errorf("flush %s: %w", u.path, err)
 	}
 	return nil
 }
 
-// publish gives the file its name, in place of whatever has it, and makes that durable.
-func (u *unpublished) publish() error {
+// Publish gives the file its name, in place of whatever has it, and makes that durable.
+func (u *File) Publish() error {
 	u.once.Do(func() { u.end = u.rename() })
 	return u.end
 }
 
-func (u *unpublished) rename() error {
+func (u *File) rename() error {
 	if u.temp == "" {
 		temp := filepath.Join(filepath.Dir(u.path), "."+filepath.Base(u.path)+".saving")
 		if err := linkFD(u.File, temp); err != nil {
@@ -82,8 +84,8 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// discard drops a file that was not published.
-func (u *unpublished) discard() error {
+// Discard drops a file that was not published.
+func (u *File) Discard() error {
 	u.once.Do(func() {
 		u.end = fs.ErrClosed
 		err := u.Close()

@@ -1,4 +1,4 @@
-package tm
+package plan
 
 import (
 	"context"
@@ -53,7 +53,7 @@ func (d *Driver) carryOut(ctx context.Context, steps []Step) error {
 		if failed != nil && !s.Always {
 			continue
 		}
-		err := d.step(ctx, s)
+		err := d.Step(ctx, s)
 		switch {
 		case err != nil && s.Lenient:
 			d.Report.Warn("%s failed, going on: %v", s.What, err)
@@ -61,7 +61,7 @@ func (d *Driver) carryOut(ctx context.Context, steps []Step) error {
 			failed = errors.Join(failed, err)
 		case s.Undo != nil:
 			back := *s.Undo
-			taken.Push(back.What, func(ctx context.Context) error { return d.step(ctx, back) })
+			taken.Push(back.What, func(ctx context.Context) error { return d.Step(ctx, back) })
 		}
 	}
 	if failed != nil {
@@ -70,7 +70,8 @@ func (d *Driver) carryOut(ctx context.Context, steps []Step) error {
 	return nil
 }
 
-func (d *Driver) step(ctx context.Context, s Step) error {
+// Step carries out one step; nothing takes it back.
+func (d *Driver) Step(ctx context.Context, s Step) error {
 	if s.Here != nil {
 		return s.Here(ctx)
 	}
@@ -135,5 +136,11 @@ func (d *Driver) summary(s Step, res agent.Result, started time.Time) string {
 	return line
 }
 
-// errNoNode: no host is left that could do it.
-var errNoNode = errors.New("no usable node: set BRIDGE_LIST in the datastore, or enable a host of its clusters")
+// rate is bytes per second for the log.
+func rate(bytes int64, since time.Time) float64 {
+	seconds := time.Since(since).Seconds()
+	if seconds <= 0 {
+		return 0
+	}
+	return float64(bytes) / seconds
+}
