@@ -65,6 +65,11 @@ bench: deps build ## Measure against plain ssh pipes and full copies (needs root
 	@go build -trimpath -o $(CACHE)/bin/bench ./test/bench
 	@$(CACHE)/bin/bench $(BENCHFLAGS)
 
+.PHONY: man
+man: ## Write the manual page into man/, from the same source as --help
+	@mkdir -p man
+	go run -ldflags '$(LDFLAGS)' ./cmd/tm-clvm man > man/tm-clvm.1
+
 PROFILE ?= cluster
 
 # The packages that have tests for the lab.
@@ -107,4 +112,4 @@ cover: deps build ## Coverage of unit and embedded tests together, by package (n
 
 .PHONY: clean
 clean: ## Remove everything that was built or cached
-	rm -rf $(BIN) $(CACHE) coverage*
+	rm -rf $(BIN) $(CACHE) man coverage*

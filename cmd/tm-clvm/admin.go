@@ -18,23 +18,31 @@ import (
 	"one-clvm/opennebula"
 )
 
-// runConfig prints what is in force, everywhere or for one datastore.
-func runConfig(ctx context.Context, argv []string, io stdio) error {
-	flags := pflag.NewFlagSet("config", pflag.ContinueOnError)
-	datastore := flags.Int("datastore", opennebula.None, "with the overrides of this datastore's template")
-	words, err := parse(flags, argv, 0, 1)
-	if err != nil {
-		return err
-	}
-	cfg, err := configOf(words)
-	if err != nil {
-		return err
-	}
-	if *datastore != opennebula.None {
-		if cfg, err = overridden(ctx, cfg, *datastore); err != nil {
+// setupConfig prints what is in force, everywhere or for one datastore.
+func setupConfig(flags *pflag.FlagSet) action {
+	datastore := datastoreFlag(flags, "with the overrides of the template of datastore `ID`")
+	return func(ctx context.Context, words []string, io stdio) error {
+		cfg, err := configOf(words)
+		if err != nil {
 			return err
 		}
+		if *datastore != opennebula.None {
+			if cfg, err = overridden(ctx, cfg, *datastore); err != nil {
+				return err
+			}
+		}
+		return printConfig(cfg, io)
 	}
+}
+
+// datastoreFlag is --datastore: opennebula.None where it is not given.
+func datastoreFlag(flags *pflag.FlagSet, usage string) *int {
+	id := flags.Int("datastore", opennebula.None, usage)
+	flags.Lookup("datastore").DefValue = "0" // nothing to show in the help
+	return id
+}
+
+func printConfig(cfg *cxmrc.Config, io stdio) error {
 	table := tabwriter.NewWriter(io.out, 0, 8, 2, ' ', 0)
 	for _, s := range cfg.Effective() {
 		fmt.Fprintf(table, "%s=%s\t# %s\n", s.Name, s.Value, s.Origin)
@@ -64,13 +72,12 @@ func configOf(words []string) (*cxmrc.Config, error) {
 	return cxmrc.Load(words[0])
 }
 
-func runVG(ctx context.Context, argv []string, io stdio) error {
-	flags := pflag.NewFlagSet("vg", pflag.ContinueOnError)
-	size := flags.String("size", "", "size in LVM's syntax")
-	words, err := parse(flags, argv, 1, 2)
-	if err != nil {
-		return err
-	}
+func setupVG(flags *pflag.FlagSet) action {
+	size := flags.String("size", "", "of create: `SIZE` in LVM's syntax")
+	return func(ctx context.Context, words []string, io stdio) error { return runVG(ctx, words, *size, io) }
+}
+
+func runVG(ctx context.Context, words []string, size string, io stdio) error {
 	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
 	if err != nil {
 		return err
@@ -80,7 +87,7 @@ func runVG(ctx context.Context, argv []string, io stdio) error {
 	case words[0] == "list" && len(words) == 1:
 		return listGroups(root, io)
 	case words[0] == "create" && len(words) == 2:
-		return createGroup(root, words[1], *size)
+		return createGroup(root, words[1], size)
 	case words[0] == "destroy" && len(words) == 2:
 		g, err := filevg.Open(filepath.Join(root, words[1]))
 		if err != nil {
@@ -114,20 +121,20 @@ func listGroups(root string, io stdio) error {
 	return nil
 }
 
-func runVolumes(ctx context.Context, argv []string, io stdio) error {
-	flags := pflag.NewFlagSet("volumes", pflag.ContinueOnError)
-	group := flags.String("vg", "", "only this volume group")
+func setupVolumes(flags *pflag.FlagSet) action {
+	group := flags.String("vg", "", "only volume group `VG`")
 	asJSON := flags.Bool("json", false, "exact numbers for programs")
-	if _, err := parse(flags, argv, 0, 0); err != nil {
-		return err
-	}
+	return func(ctx context.Context, _ []string, io stdio) error { return runVolumes(ctx, *group, *asJSON, io) }
+}
+
+func runVolumes(ctx context.Context, group string, asJSON bool, io stdio) error {
 	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
 	if err != nil {
 		return err
 	}
 	names := cfg.List("ALLOWED_VGS")
-	if *group != "" {
-		names = []string{*group}
+	if group != "" {
+		names = []string{group}
 	}
 	volumes := []lvm.Volume{}
 	for _, name := range names {
@@ -141,7 +148,7 @@ func runVolumes(ctx context.Context, argv []string, io stdio) error {
 		}
 		volumes = append(volumes, of...)
 	}
-	if *asJSON {
+	if asJSON {
 		return json.NewEncoder(io.out).Encode(volumes)
 	}
 	return printVolumes(volumes, io)

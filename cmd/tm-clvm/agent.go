@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/spf13/pflag"
 
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
@@ -15,10 +16,9 @@ import (
 	"one-clvm/lvm/lvm2"
 )
 
-func runAgent(ctx context.Context, argv []string, io stdio) error {
-	if len(argv) != 0 {
-		return fmt.Errorf("%w: the agent takes none", errUsage)
-	}
+func setupAgent(*pflag.FlagSet) action { return runAgent }
+
+func runAgent(ctx context.Context, _ []string, io stdio) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err

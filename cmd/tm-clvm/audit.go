@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -13,19 +12,18 @@ import (
 	"one-clvm/tm"
 )
 
-// errFindings makes an audit that found something end with status 1.
-var errFindings = errors.New("not everything is as it should be")
-
-// runAudit compares what a node reports with what oned knows.
-func runAudit(ctx context.Context, argv []string, io stdio) error {
-	flags := pflag.NewFlagSet("audit", pflag.ContinueOnError)
-	datastore := flags.Int("datastore", opennebula.None, "the volume group of this system datastore, by one of its nodes")
-	group := flags.String("vg", "", "this volume group; else that of cxmrc")
-	node := flags.String("node", "", "as this node sees it; else one that oned knows")
+// setupAudit compares what a node reports with what oned knows.
+func setupAudit(flags *pflag.FlagSet) action {
+	datastore := datastoreFlag(flags, "the volume group of system datastore `ID`, by one of its nodes")
+	group := flags.String("vg", "", "volume group `VG`; else that of cxmrc")
+	node := flags.String("node", "", "as node `NODE` sees it; else one that oned knows")
 	asJSON := flags.Bool("json", false, "for programs")
-	if _, err := parse(flags, argv, 0, 0); err != nil {
-		return err
+	return func(ctx context.Context, _ []string, io stdio) error {
+		return runAudit(ctx, *datastore, *group, *node, *asJSON, io)
 	}
+}
+
+func runAudit(ctx context.Context, datastore int, group, node string, asJSON bool, io stdio) error {
 	report := opennebula.NewReporter(io.err, opennebula.Version{})
 	defer report.Close()
 	driver, client, err := newDriver(report, io)
@@ -33,21 +31,21 @@ func runAudit(ctx context.Context, argv []string, io stdio) error {
 		return err
 	}
 	client.OnLog = nil // an audit speaks by its findings
-	*node, *group, err = driver.AuditTarget(ctx, *datastore, *node, *group)
+	node, group, err = driver.AuditTarget(ctx, datastore, node, group)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errCouldNotLook, err)
 	}
-	found, err := driver.Audit(ctx, *node, *group)
+	found, err := driver.Audit(ctx, node, group)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errCouldNotLook, err)
 	}
-	if *asJSON {
+	if asJSON {
 		err = json.NewEncoder(io.out).Encode(found)
 	} else {
 		err = printFindings(found, io)
 	}
 	if err == nil && len(found) > 0 {
-		err = fmt.Errorf("%w: %d findings in volume group %s as %s sees it; nothing was changed", errFindings, len(found), *group, *node)
+		err = fmt.Errorf("%w: %d findings in volume group %s as %s sees it; nothing was changed", errFindings, len(found), group, node)
 	}
 	return err
 }

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/spf13/pflag"
-
 	"one-clvm/agent"
 	"one-clvm/internal/version"
 	"one-clvm/opennebula"
@@ -25,24 +23,56 @@ type stdio struct {
 	out, err io.Writer
 }
 
-// command is one of the words that may follow tm-clvm.
-type command struct {
-	name, args, sentence string
-	run                  func(ctx context.Context, argv []string, io stdio) error
-}
-
-// commands of the administrator; the verbs of oned come besides.
+// commands of the administrator; the verbs of oned come besides. All that is said about a
+// command, by --help, the manual and the completion of shells, comes from here.
 func commands() []command {
 	return []command{
-		{"config", "[--datastore ID] [FILE]", "Prints the effective configuration and where each value comes from.", runConfig},
-		{"vg", "create NAME --size SIZE | destroy NAME | list", "Makes, removes and lists file-backed volume groups on this node.", runVG},
-		{"volumes", "[--vg NAME] [--json]", "Lists the volumes of this node's volume groups.", runVolumes},
-		{"audit", "[--datastore ID | [--vg VG] [--node NODE]] [--json]", "Shows orphans and contradictions, and what repairs them; changes nothing. Status 1: something was found.", runAudit},
-		{"reap", "VG [--node NODE] [--force] [--json]", "Wipes and removes what is in quarantine: deleted volumes whose wipe failed or was cut off.", runReap},
-		{"wipe-free", "VG [--node NODE] [--json]", "Wipes all free space of a volume group once; from then on new disks need no zeroing.", runWipeFree},
-		{"agent", "", "Serves one request on standard input; oned's driver starts it over ssh.", runAgent},
+		{
+			name: "config", args: "[FILE]", most: 1, setup: setupConfig,
+			sentence: "Prints the effective configuration and where each value comes from.",
+		},
+		{
+			name: "vg", args: "create NAME | destroy NAME | list", least: 1, most: 2, setup: setupVG,
+			sentence: "Makes, removes and lists file-backed volume groups on this node.",
+		},
+		{
+			name: "volumes", setup: setupVolumes,
+			sentence: "Lists the volumes of this node's volume groups.",
+		},
+		{
+			name: "audit", setup: setupAudit,
+			sentence: "Shows orphans and contradictions, and what repairs them; changes nothing.",
+			more:     []string{statusOfLooking},
+		},
+		{
+			name: "reap", args: "VG", least: 1, most: 1, setup: setupReap,
+			sentence: "Wipes and removes what is in quarantine: deleted volumes whose wipe failed or was cut off.",
+		},
+		{
+			name: "wipe-free", args: "VG", least: 1, most: 1, setup: setupWipeFree,
+			sentence: "Wipes all free space of a volume group once; from then on new disks need no zeroing.",
+		},
+		{
+			name: "completion", args: strings.Join(shells, "|"), least: 1, most: 1, setup: setupCompletion,
+			sentence: "Prints what makes a shell complete the words of tm-clvm.",
+			more: []string{
+				"For bash: tm-clvm completion bash > /etc/bash_completion.d/tm-clvm. For zsh: into a directory of fpath, as _tm-clvm. " +
+					"For fish: into ~/.config/fish/completions, as tm-clvm.fish.",
+			},
+		},
+		{
+			name: "man", setup: setupMan,
+			sentence: "Prints the manual page of tm-clvm.",
+		},
+		{
+			name: "agent", setup: setupAgent,
+			sentence: "Serves one request on standard input; oned's driver starts it over ssh.",
+		},
 	}
 }
+
+// statusOfLooking is what a command that looks for something ends with.
+const statusOfLooking = "Exit status: 0 nothing was found, 1 something was found, 2 it could not look."
 
 // tmclvm is the whole program but for the process around it.
 func tmclvm(argv []string, io stdio) int {
@@ -92,37 +122,23 @@ func exitUnless(ok bool) int {
 	return 2
 }
 
-func (c command) start(ctx context.Context, argv []string, io stdio) int {
-	if len(argv) > 0 && isHelp(argv[0]) {
-		fmt.Fprintf(io.out, "tm-clvm %s %s\n%s\n", c.name, c.args, c.sentence)
+var (
+	errUsage = errors.New("wrong arguments")
+	// errFindings makes a command that looks for something end with status 1.
+	errFindings = errors.New("not everything is as it should be")
+	// errCouldNotLook makes it end with status 2: whether all is well is not known.
+	errCouldNotLook = errors.New("could not look")
+)
+
+// exitStatus of a command that ended with err.
+func exitStatus(err error) int {
+	switch {
+	case err == nil:
 		return 0
-	}
-	err := c.run(ctx, argv, io)
-	if err == nil {
-		return 0
-	}
-	if c.name != "agent" { // the agent has told the other end
-		fmt.Fprintf(io.err, "tm-clvm %s: %s\n", c.name, err)
-	}
-	if errors.Is(err, errUsage) {
-		fmt.Fprintf(io.err, "usage: tm-clvm %s %s\n", c.name, c.args)
+	case errors.Is(err, errUsage), errors.Is(err, errCouldNotLook):
 		return 2
 	}
 	return 1
-}
-
-var errUsage = errors.New("wrong arguments")
-
-// parse reads a command's flags and wants between least and most words besides.
-func parse(flags *pflag.FlagSet, argv []string, least, most int) ([]string, error) {
-	flags.SetOutput(io.Discard)
-	if err := flags.Parse(argv); err != nil {
-		return nil, fmt.Errorf("%w: %w", errUsage, err)
-	}
-	if flags.NArg() < least || flags.NArg() > most {
-		return nil, fmt.Errorf("%w: %d words", errUsage, flags.NArg())
-	}
-	return flags.Args(), nil
 }
 
 func usage(w io.Writer) {
@@ -139,12 +155,22 @@ Commands:
 	}
 	fmt.Fprint(w, "\nVerbs of the transfer manager:\n")
 	for _, verb := range opennebula.Verbs {
-		_, sentence, _ := strings.Cut(strings.TrimSpace(opennebula.Usage(verb)), "\n")
-		fmt.Fprintf(w, "  %-17s %s\n", verb, sentence)
+		fmt.Fprintf(w, "  %-17s %s\n", verb, verbSentence(verb))
 	}
 	fmt.Fprint(w, `
 Try, as root on a node without a SAN:
   tm-clvm vg create vg-one --size 1T
   tm-clvm volumes
 `)
+}
+
+// verbArgs and verbSentence take a verb's usage apart.
+func verbArgs(verb string) string {
+	line, _, _ := strings.Cut(opennebula.Usage(verb), "\n")
+	return strings.TrimSpace(strings.TrimPrefix(line, verb))
+}
+
+func verbSentence(verb string) string {
+	_, sentence, _ := strings.Cut(strings.TrimSpace(opennebula.Usage(verb)), "\n")
+	return sentence
 }

@@ -16,17 +16,15 @@ import (
 	"one-clvm/plan"
 )
 
-func runReap(ctx context.Context, argv []string, io stdio) error {
-	flags := pflag.NewFlagSet("reap", pflag.ContinueOnError)
+func setupReap(flags *pflag.FlagSet) action {
 	force := flags.Bool("force", false, "also what another node was wiping, which is down")
-	return runOnGroup(ctx, flags, argv, io, func(group string) agent.Request {
+	return onGroup(flags, func(group string) agent.Request {
 		return agent.Request{Op: agent.OpReap, Group: group, Force: *force}
 	})
 }
 
-func runWipeFree(ctx context.Context, argv []string, io stdio) error {
-	flags := pflag.NewFlagSet("wipe-free", pflag.ContinueOnError)
-	return runOnGroup(ctx, flags, argv, io, func(group string) agent.Request {
+func setupWipeFree(flags *pflag.FlagSet) action {
+	return onGroup(flags, func(group string) agent.Request {
 		return agent.Request{Op: agent.OpWipeFree, Group: group}
 	})
 }
@@ -38,25 +36,27 @@ type wiped struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// runOnGroup has an agent, this node's or another's, do a job on a volume group.
-func runOnGroup(ctx context.Context, flags *pflag.FlagSet, argv []string, io stdio, request func(group string) agent.Request) error {
-	node := flags.String("node", "", "do it on this node, over ssh; else here")
+// onGroup has an agent, this node's or another's, do a job on a volume group.
+func onGroup(flags *pflag.FlagSet, request func(group string) agent.Request) action {
+	node := flags.String("node", "", "do it on node `NODE`, over ssh; else here")
 	asJSON := flags.Bool("json", false, "exact numbers for programs")
-	words, err := parse(flags, argv, 1, 1)
-	if err != nil {
-		return err
+	return func(ctx context.Context, words []string, io stdio) error {
+		q := request(words[0])
+		q.Operation = plan.NewOperation()
+		return doOnGroup(ctx, flags.Name(), *node, q, *asJSON, io)
 	}
-	q := request(words[0])
-	q.Operation = plan.NewOperation()
+}
+
+func doOnGroup(ctx context.Context, what, node string, q agent.Request, asJSON bool, io stdio) error {
 	started := time.Now()
-	meter := progress.Start(io.err, flags.Name()+" "+q.Group, 0, func(line string) { fmt.Fprintln(io.err, line) })
-	res, err := onNode(ctx, *node, q, io, func(p agent.Progress) { meter.Set(p.Bytes, p.Total) })
+	meter := progress.Start(io.err, what+" "+q.Group, 0, func(line string) { fmt.Fprintln(io.err, line) })
+	res, err := onNode(ctx, node, q, io, func(p agent.Progress) { meter.Set(p.Bytes, p.Total) })
 	meter.Stop()
 	if err != nil {
 		return err
 	}
 	took := time.Since(started)
-	if *asJSON {
+	if asJSON {
 		return json.NewEncoder(io.out).Encode(wiped{q.Group, res.Wiped, took.Seconds()})
 	}
 	_, err = fmt.Fprintf(io.out, "%s wiped in %s\n", humanize.IBytes(uint64(res.Wiped)), took.Round(time.Millisecond))
