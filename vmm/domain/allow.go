@@ -1,0 +1,123 @@
+package domain
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/beevik/etree"
+)
+
+// allowed are the elements of a domain, those of all versions of OpenNebula.
+var allowed = set("name title description uuid memory currentMemory maxMemory memoryBacking memtune vcpu vcpus iothreads " +
+	"cputune numatune cpu os features clock on_poweroff on_reboot on_crash pm resource sysinfo metadata devices")
+
+// devices are the elements of devices. What is missing here hands a part of the node to
+// the guest, and would not move to another one (hostdev, filesystem, …).
+var devices = set("emulator disk controller interface graphics video input channel console serial rng memballoon watchdog sound panic tpm iommu memory")
+
+// why are reasons that help a person.
+var why = map[string]string{
+	"qemu:commandline": ": options of the emulator reach every file of the node; remove RAW/DATA from the VM",
+	"qemu:override":    ": options of the emulator reach every file of the node; remove RAW/DATA from the VM",
+	"seclabel":         ": the node's confinement of VMs is not the VM's to choose",
+	"hostdev":          ": a device of one node does not move with the VM",
+	"filesystem":       ": a directory of one node does not move with the VM",
+	"shareable":        ": a volume has one writer",
+	"backingStore":     ": a volume has no other files behind it",
+}
+
+func set(words string) map[string]bool {
+	out := map[string]bool{}
+	for _, word := range strings.Fields(words) {
+		out[word] = true
+	}
+	return out
+}
+
+var (
+	emulatorPath = regexp.MustCompile(`^/usr/(bin|libexec)/(qemu-[a-z0-9_-]+|kvm)$`)
+	firmwarePath = regexp.MustCompile(`^/usr/share/[A-Za-z0-9/._+-]+$`)
+	channelPath  = regexp.MustCompile(`^/var/lib/libvirt/qemu/[A-Za-z0-9/._+-]+$`)
+	nvramName    = regexp.MustCompile(`^[A-Za-z0-9_-]+\.(fd|bin|qcow2)$`)
+)
+
+// checkPaths refuses every text and attribute that could be a path on the node, except
+// where the place is known and the path is right. It is behind the lists of elements: a
+// path that a future libvirt takes somewhere is refused, too.
+func (d *Domain) checkPaths(element *etree.Element) error {
+	if element.Space == "" && freeText[element.Tag] {
+		return checkInert(element)
+	}
+	for _, attr := range element.Attr {
+		if attr.Space == "xmlns" || attr.Key == "xmlns" || freeAttribute[attr.Key] {
+			continue
+		}
+		if strings.Contains(attr.Value, "/") && !d.isPath(element.Tag+"/"+attr.Key, attr.Value) {
+			return fmt.Errorf("%w: %s %s=%q leads to the node", ErrRefused, element.GetPath(), attr.Key, attr.Value)
+		}
+	}
+	for _, token := range element.Child {
+		switch token := token.(type) {
+		case *etree.Element:
+			if err := d.checkPaths(token); err != nil {
+				return err
+			}
+		case *etree.CharData:
+			if text := strings.TrimSpace(token.Data); strings.Contains(text, "/") && !d.isPath(element.Tag, text) {
+				return fmt.Errorf("%w: %s %q leads to the node", ErrRefused, element.GetPath(), text)
+			}
+		case *etree.ProcInst, *etree.Directive:
+			return fmt.Errorf("%w: %s has an instruction in it", ErrRefused, element.GetPath())
+		}
+	}
+	return nil
+}
+
+// freeText: what libvirt stores and shows, or hands to the guest, and never opens.
+var freeText = set("title description metadata cmdline entry")
+
+// freeAttribute: never a path, and users choose it.
+var freeAttribute = set("passwd")
+
+// checkInert: of what libvirt only stores, metadata may have elements: those of others.
+func checkInert(element *etree.Element) error {
+	for _, child := range element.ChildElements() {
+		if element.Tag != "metadata" || child.Space == "" {
+			return fmt.Errorf("%w: %s has the element %s", ErrRefused, element.GetPath(), child.FullTag())
+		}
+	}
+	return nil
+}
+
+// isPath says whether a value is a path that may be at that place: ELEMENT or
+// ELEMENT/ATTRIBUTE.
+func (d *Domain) isPath(place, value string) bool {
+	if path.Clean(value) != value {
+		return false
+	}
+	switch place {
+	case "source/dev", "source/file": // of a disk: readDisks put it there
+		return slices.ContainsFunc(d.Disks, func(disk Disk) bool { return disk.Path == value })
+	case "emulator":
+		return emulatorPath.MatchString(value)
+	case "loader", "nvram/template":
+		return firmwarePath.MatchString(value)
+	case "nvram":
+		name := path.Base(value)
+		regular, exists := d.owner.Files[name] // libvirt makes one that is not there
+		return d.inHome(value) && nvramName.MatchString(name) && (regular || !exists)
+	case "kernel", "initrd":
+		return d.inHome(value) && path.Base(value) == place && d.owner.Files[place]
+	case "source/path": // of a channel
+		return channelPath.MatchString(value)
+	case "backend":
+		return value == "/dev/urandom" || value == "/dev/random"
+	}
+	return false
+}
+
+// inHome: it lies in the VM's home itself.
+func (d *Domain) inHome(value string) bool { return path.Dir(value) == path.Clean(d.owner.Home) }

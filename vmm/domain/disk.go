@@ -1,0 +1,170 @@
+package domain
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/beevik/etree"
+
+	"one-clvm/opennebula"
+)
+
+var targetName = regexp.MustCompile(`^[a-z]{2,3}[a-z]{1,3}$`) // vda, xvdb, sdaa
+
+// diskParts are the elements of a disk. What is missing here leads elsewhere (backingStore,
+// mirror, auth, …) or lets two VMs write (shareable).
+var diskParts = map[string]bool{
+	"source": true, "target": true, "driver": true, "address": true, "readonly": true, "serial": true, "wwn": true,
+	"vendor": true, "product": true, "boot": true, "iotune": true, "alias": true, "blockio": true, "geometry": true,
+}
+
+func (d *Domain) readDisk(element *etree.Element) (Disk, error) {
+	disk := Disk{ID: opennebula.None, Device: element.SelectAttrValue("device", "disk")}
+	if target := element.SelectElement("target"); target != nil {
+		disk.Target = target.SelectAttrValue("dev", "")
+	}
+	if !targetName.MatchString(disk.Target) {
+		return disk, fmt.Errorf("%w: a disk has the target %q", ErrRefused, disk.Target)
+	}
+	seen := map[string]bool{}
+	for _, part := range element.ChildElements() {
+		if part.Space != "" || !diskParts[part.Tag] {
+			return disk, fmt.Errorf("%w: disk %s: element %s is not allowed%s", ErrRefused, disk.Target, part.FullTag(), why[part.FullTag()])
+		}
+		if seen[part.Tag] {
+			return disk, fmt.Errorf("%w: disk %s: two elements %s", ErrRefused, disk.Target, part.Tag)
+		}
+		seen[part.Tag] = true
+	}
+	return disk, d.readSource(element, &disk)
+}
+
+// readSource finds out what the disk is, and makes it what it has to be.
+func (d *Domain) readSource(element *etree.Element, disk *Disk) error {
+	kind := element.SelectAttrValue("type", "")
+	if kind != "file" && kind != "block" {
+		return fmt.Errorf("%w: disk %s: type %q: only disks that are volumes or files of the VM can be used", ErrRefused, disk.Target, kind)
+	}
+	source := element.SelectElement("source")
+	if source == nil || len(source.Attr) == 0 {
+		if disk.Device == "cdrom" || disk.Device == "floppy" {
+			return nil // an empty drive
+		}
+		return fmt.Errorf("%w: disk %s has no source", ErrRefused, disk.Target)
+	}
+	if len(source.Attr) != 1 || len(source.ChildElements()) > 0 || source.Attr[0].Space != "" || !slices.Contains([]string{"file", "dev"}, source.Attr[0].Key) {
+		return fmt.Errorf("%w: disk %s: its source has more than a path", ErrRefused, disk.Target)
+	}
+	text := source.Attr[0].Value
+	id, ok := d.owner.disk(text)
+	if !ok {
+		return fmt.Errorf("%w: disk %s: %q is neither a volume of VM %d nor a disk in %s", ErrRefused, disk.Target, text, d.owner.VM, d.owner.Home)
+	}
+	disk.ID = id
+	if device, found := d.owner.Volumes[id]; found {
+		disk.Path, disk.Volume = device, true
+		return d.useVolume(element, source, disk)
+	}
+	name := fmt.Sprintf("disk.%d", id)
+	if !d.owner.Files[name] {
+		return fmt.Errorf("%w: disk %s: VM %d has neither a volume nor a file for %s: deploy it again", ErrRefused, disk.Target, d.owner.VM, name)
+	}
+	disk.Path = path.Join(d.owner.Home, name)
+	element.CreateAttr("type", "file")
+	source.Attr = nil
+	source.CreateAttr("file", disk.Path)
+	return d.useFile(element, disk)
+}
+
+// useVolume: a device, raw whatever its first bytes are, past the node's page cache, which
+// the other nodes do not share.
+func (d *Domain) useVolume(element, source *etree.Element, disk *Disk) error {
+	if disk.Device == "lun" {
+		return fmt.Errorf("%w: disk %s: device lun would let the guest send SCSI commands to the SAN", ErrRefused, disk.Target)
+	}
+	element.CreateAttr("type", "block")
+	source.Attr = nil
+	source.CreateAttr("dev", disk.Path)
+	driver := element.SelectElement("driver")
+	if driver == nil {
+		driver = element.CreateElement("driver")
+		driver.CreateAttr("name", "qemu")
+	}
+	driver.CreateAttr("type", "raw")
+	if driver.SelectAttrValue("cache", "") != "directsync" {
+		driver.CreateAttr("cache", "none")
+	}
+	return nil
+}
+
+// useFile: a file in the home is a CD or a floppy disk, or raw. A format that can name other
+// files would be read by the emulator.
+func (d *Domain) useFile(element *etree.Element, disk *Disk) error {
+	driver := element.SelectElement("driver")
+	if driver == nil {
+		driver = element.CreateElement("driver")
+		driver.CreateAttr("name", "qemu")
+	}
+	if format := driver.SelectAttrValue("type", "raw"); format != "raw" {
+		return fmt.Errorf("%w: disk %s: a file of the format %s is not allowed, only raw", ErrRefused, disk.Target, format)
+	}
+	driver.CreateAttr("type", "raw")
+	return nil
+}
+
+// Attach adds a disk, in the way that Read would have taken it.
+func (d *Domain) Attach(document string) error {
+	added := etree.NewDocument()
+	if err := added.ReadFromString(document); err != nil {
+		return fmt.Errorf("disk of VM %d: %w: %w", d.owner.VM, ErrRefused, err)
+	}
+	if added.Root() == nil || added.Root().Tag != "disk" {
+		return fmt.Errorf("disk of VM %d: %w: its root is not disk", d.owner.VM, ErrRefused)
+	}
+	return d.again(func(root *etree.Element) {
+		root.SelectElement("devices").AddChild(added.Root().Copy())
+	})
+}
+
+// Detach removes the disk with that target; one that is not there is fine.
+func (d *Domain) Detach(target string) error {
+	return d.again(func(root *etree.Element) {
+		for _, element := range root.FindElements("devices/disk") {
+			if at := element.SelectElement("target"); at != nil && at.SelectAttrValue("dev", "") == target {
+				element.Parent().RemoveChild(element)
+			}
+		}
+	})
+}
+
+// again changes a copy, checks it, and keeps it.
+func (d *Domain) again(change func(root *etree.Element)) error {
+	doc := d.doc.Copy()
+	if doc.Root().SelectElement("devices") == nil {
+		doc.Root().CreateElement("devices")
+	}
+	change(doc.Root())
+	after := &Domain{doc: doc, owner: d.owner}
+	if err := after.check(); err != nil {
+		return fmt.Errorf("domain of VM %d: %w", d.owner.VM, err)
+	}
+	*d = *after
+	return nil
+}
+
+// DiskDocument is one disk of the domain for virsh attach-device and detach-device.
+func (d *Domain) DiskDocument(target string) ([]byte, error) {
+	for _, element := range d.doc.Root().FindElements("devices/disk") {
+		if element.SelectElement("target").SelectAttrValue("dev", "") != target {
+			continue
+		}
+		doc := etree.NewDocument()
+		doc.SetRoot(element.Copy())
+		text, err := doc.WriteToString()
+		return []byte(strings.TrimSpace(text) + "\n"), err
+	}
+	return nil, fmt.Errorf("domain of VM %d has no disk %s", d.owner.VM, target)
+}
