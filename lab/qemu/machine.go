@@ -232,14 +232,37 @@ func (s Spec) Signal(signal unix.Signal) error {
 // PowerOff kills the process and waits until it is gone. A machine that does not run is
 // off.
 func (s Spec) PowerOff() error {
+	err := s.powerOff()
+	if errors.Is(err, ErrNotRunning) || errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("power off %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+func (s Spec) powerOff() error {
+	pid, err := s.PID()
+	if err != nil {
+		return err
+	}
+	process, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(process) // nothing was written
+	// From here on the number cannot become another process's; until here it could.
+	if _, err := s.PID(); err != nil {
+		return err
+	}
+	if err := unix.PidfdSendSignal(process, unix.SIGKILL, nil, 0); err != nil {
+		return err
+	}
 	for {
-		err := s.Signal(unix.SIGKILL)
-		if errors.Is(err, ErrNotRunning) {
-			return nil
-		}
-		if err != nil && !errors.Is(err, unix.ESRCH) {
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, -1)
+		if !errors.Is(err, unix.EINTR) {
 			return err
 		}
-		time.Sleep(2 * time.Millisecond)
 	}
 }

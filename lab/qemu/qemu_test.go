@@ -11,9 +11,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"one-clvm/internal/run"
 )
 
 // monitorOf is a specification whose monitor answers with what answer says, each answer
@@ -110,6 +113,20 @@ func TestPIDOfAnotherProcess(t *testing.T) {
 	_, err = s.PID()
 	require.ErrorIs(t, err, ErrNotRunning, "the number belongs to somebody else by now")
 	require.NoError(t, s.PowerOff())
+}
+
+func TestPowerOffWaitsForTheEnd(t *testing.T) {
+	s := Spec{Name: "node1", Directory: t.TempDir()}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := run.Exec{}.Run(t.Context(), run.Cmd{Path: "sh", Args: []string{"-c", "echo $$ > new && mv new " + s.PIDFile() + " && exec tail -f " + s.PIDFile()}, Dir: s.Directory})
+		ended <- err
+	}()
+	require.Eventually(t, func() bool { _, err := s.PID(); return err == nil }, time.Minute, time.Millisecond)
+	require.NoError(t, s.PowerOff())
+	_, err := s.PID()
+	require.ErrorIs(t, err, ErrNotRunning)
+	require.ErrorContains(t, <-ended, "killed")
 }
 
 func TestArguments(t *testing.T) {
