@@ -130,10 +130,16 @@ func wantError(t *testing.T, f Fixture, err error, volume string, sentinels ...e
 // unchanged runs something that must fail, and compares the reports before and after.
 func unchanged(t *testing.T, f Fixture, run func()) {
 	t.Helper()
-	volumesBefore, infoBefore := volumes(t, f), info(t, f)
+	report := func() (lvm.GroupInfo, []lvm.Volume) {
+		info, volumes, err := f.Group.Report(t.Context())
+		require.NoError(t, err)
+		return info, volumes
+	}
+	infoBefore, volumesBefore := report()
 	run()
-	assert.Equal(t, volumesBefore, volumes(t, f), "volumes after an operation that failed")
-	assert.Equal(t, infoBefore, info(t, f), "group after an operation that failed")
+	infoAfter, volumesAfter := report()
+	assert.Equal(t, volumesBefore, volumesAfter, "volumes after an operation that failed")
+	assert.Equal(t, infoBefore, infoAfter, "group after an operation that failed")
 }
 
 // openDevice opens an active volume until the test ends or the file is closed.
