@@ -18,6 +18,7 @@ import (
 // with somebody's old bytes. It lets the agent be tested without root.
 type fileGroup struct {
 	mu      sync.Mutex
+	name    string
 	dir     string
 	free    int64
 	largest int64 // free piece; 0: all that is free
@@ -38,13 +39,13 @@ const extent = 4 << 20
 
 func newFileGroup(t *testing.T) *fileGroup {
 	return &fileGroup{
-		dir: t.TempDir(), free: 4 << 30, volumes: map[string]*lvm.Volume{}, open: map[string]bool{},
+		name: "vg-one", dir: t.TempDir(), free: 4 << 30, volumes: map[string]*lvm.Volume{}, open: map[string]bool{},
 		fail: map[string]error{}, before: func(string, string) {}, after: func(string, string) {}, modes: map[string]lvm.Mode{}, space: map[string]int64{}, manager: "none",
 		data: func(string) []byte { return []byte(strings.Repeat("another tenant's secret ", 4096)) },
 	}
 }
 
-func (g *fileGroup) Name() string { return "vg-one" }
+func (g *fileGroup) Name() string { return g.name }
 
 func (g *fileGroup) note(op, name string) error {
 	g.calls = append(g.calls, op+" "+name)

@@ -193,7 +193,7 @@ func (c *session) giveBack(ctx context.Context, g lvm.Group, v lvm.Volume) error
 // sourceImage is the image that a new disk is a copy of, and its volume group. The disk
 // becomes at least as large, and is said to hold the same file system.
 func (c *session) sourceImage(ctx context.Context) (lvm.Group, lvm.Volume, error) {
-	g, err := c.OpenGroup(c.req.Image.Group)
+	g, err := c.open(c.req.Image.Group)
 	if err != nil {
 		return nil, lvm.Volume{}, err
 	}
@@ -311,7 +311,7 @@ func (c *session) store(ctx context.Context, g lvm.Group) (res Result, err error
 }
 
 func (c *session) storeVolume(ctx context.Context, source lvm.Volume) (res Result, err error) {
-	g, err := c.OpenGroup(c.req.Image.Group)
+	g, err := c.open(c.req.Image.Group)
 	if err != nil {
 		return Result{}, err
 	}

@@ -254,3 +254,26 @@ func TestImageRequestsAreValidated(t *testing.T) {
 	_, err := n.do(q, Transfer{})
 	assert.ErrorContains(t, err, "give both datastores one VG_NAME")
 }
+
+// What is left of an image that could not be made is removed from the group it was in.
+func TestStoreThatFailsClearsTheImagesGroup(t *testing.T) {
+	n := newNode(t)
+	n.group.put(t, disk0, "content", "one", "vm=42", "disk=0", "ds=101")
+	images := newFileGroup(t)
+	images.name = "vg-images"
+	images.after = func(op, _ string) {
+		if op == "create" {
+			assert.NoError(t, os.Remove(n.group.volumes[disk0].Path)) // the disk cannot be read
+		}
+	}
+	n.server.Config.Groups = append(n.server.Config.Groups, images.name)
+	n.server.OpenGroup = func(name string) (lvm.Group, error) {
+		return map[string]lvm.Group{"vg-one": n.group, images.name: images}[name], nil
+	}
+	q := n.ofImage(OpStore)
+	q.Image.Group = images.name
+	_, err := n.do(q, Transfer{})
+	require.ErrorContains(t, err, "read volume "+disk0)
+	assert.Empty(t, images.names())
+	assert.Equal(t, []string{disk0}, n.group.names())
+}

@@ -17,6 +17,13 @@ import (
 	"one-clvm/lvm"
 )
 
+// quarantined is a volume that was taken into quarantine, perhaps not in the request's
+// group: an image can be in another one.
+type quarantined struct {
+	group lvm.Group
+	name  string
+}
+
 // discard takes a volume away for good: at once out of reach (quarantine), and, when
 // nobody waits for it any more, wiped and removed (reap). What a crash leaves after each
 // step carries the tag quarantine and the tags of its VM:
@@ -29,7 +36,7 @@ import (
 // The same disk's removal or creation goes on with it, and so does tm-clvm reap.
 func (c *session) discard(ctx context.Context, g lvm.Group, v lvm.Volume) error {
 	if v.Tags.Has(lvm.TagQuarantine) && c.isQuarantined(v) {
-		c.quarantined = append(c.quarantined, v.Name)
+		c.quarantined = append(c.quarantined, quarantined{g, v.Name})
 		return nil
 	}
 	if v.Open {
@@ -37,7 +44,7 @@ func (c *session) discard(ctx context.Context, g lvm.Group, v lvm.Volume) error 
 	}
 	name, err := c.quarantine(ctx, g, v)
 	if err == nil {
-		c.quarantined = append(c.quarantined, name)
+		c.quarantined = append(c.quarantined, quarantined{g, name})
 	}
 	return err
 }
@@ -88,22 +95,22 @@ func wiperTag() string {
 
 // reapQuarantined wipes and removes what this request took into quarantine. It is past
 // the VM's lock, and goes on when the caller has gone; a signal stops it.
-func (c *session) reapQuarantined(ctx context.Context, g lvm.Group) error {
+func (c *session) reapQuarantined(ctx context.Context) error {
 	if len(c.quarantined) == 0 {
 		return nil
 	}
 	ctx, stop := signal.NotifyContext(context.WithoutCancel(ctx), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
 	var errs []error
-	for _, name := range c.quarantined {
+	for _, v := range c.quarantined {
 		if c.req.Op == OpCreate { // whoever makes a disk does not wait until a former one is wiped
-			busy, err := c.isBeingWiped(g.Name(), name)
+			busy, err := c.isBeingWiped(v.group.Name(), v.name)
 			errs = append(errs, err)
 			if busy {
 				continue
 			}
 		}
-		errs = append(errs, c.reap(ctx, g, name, c.policy()))
+		errs = append(errs, c.reap(ctx, v.group, v.name, c.policy()))
 	}
 	return errors.Join(errs...)
 }

@@ -60,7 +60,7 @@ type session struct {
 	busy     atomic.Bool  // a frame is here and waits for this end, not for the peer
 	childRSS int64
 
-	quarantined []string // volumes to be wiped and removed past the VM's lock
+	quarantined []quarantined // to be wiped and removed past the VM's lock
 }
 
 // Serve reads one request from in, does it, and answers on out. Its error was
@@ -244,9 +244,12 @@ func (c *session) perform(ctx context.Context) (Result, error) {
 		disks, err := c.Disks(ctx)
 		return Result{Disks: disks}, err
 	}
-	g, err := c.open()
-	if err != nil {
-		return Result{}, err
+	var g lvm.Group
+	if c.req.Group != "" {
+		var err error
+		if g, err = c.open(c.req.Group); err != nil {
+			return Result{}, err
+		}
 	}
 	if c.req.Op.ofGroup() {
 		return c.serveGroup(ctx, g)
@@ -261,7 +264,7 @@ func (c *session) perform(ctx context.Context) (Result, error) {
 	}
 	res, err := c.change(ctx, g)
 	err = errors.Join(err, lock.unlock())
-	reapErr := c.reapQuarantined(ctx, g)
+	reapErr := c.reapQuarantined(ctx)
 	if reapErr != nil && err == nil && c.req.Op == OpCreate {
 		c.log("warn", "an earlier attempt is not cleared away: %v", reapErr)
 		return res, nil

@@ -27,13 +27,10 @@ func (q *Request) validateLocal(*Config) error {
 	return nil
 }
 
-// open opens the request's group. A change of one without a lock manager needs this
-// session's permission; one that has to wait for its lock manager says so in the log.
-func (c *session) open() (lvm.Group, error) {
-	if c.req.Group == "" {
-		return nil, nil
-	}
-	g, err := c.OpenGroup(c.req.Group)
+// open opens a group. A change of one without a lock manager needs this session's
+// permission; one that has to wait for its lock manager says so in the log.
+func (c *session) open(name string) (lvm.Group, error) {
+	g, err := c.OpenGroup(name)
 	if unlocked, ok := g.(lvm.Unlocked); ok && err == nil {
 		unlocked.Permit(c.permit)
 	}

@@ -66,3 +66,35 @@ func TestDisks(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, want, res.Disks)
 }
+
+// permittedGroup has no lock manager, and wants a permission for what an image needs.
+type permittedGroup struct {
+	*fileGroup
+	permission lvm.Permission
+}
+
+func (g *permittedGroup) Permit(p lvm.Permission) { g.permission = p }
+
+func (g *permittedGroup) Activate(ctx context.Context, name string, mode lvm.Mode) (lvm.Volume, error) {
+	if g.permission == nil {
+		return lvm.Volume{}, lvm.ErrUnlocked
+	}
+	if err := g.permission(ctx, []lvm.PhysicalVolume{{UUID: "disk-1", Path: "/dev/sdb", Group: g.Name()}}); err != nil {
+		return lvm.Volume{}, err
+	}
+	return g.fileGroup.Activate(ctx, name, mode)
+}
+
+// The permission is the request's, for all groups that it works in.
+func TestImageInAGroupWithoutLockManager(t *testing.T) {
+	n := imaged(t)
+	n.server.OpenGroup = func(string) (lvm.Group, error) { return &permittedGroup{fileGroup: n.group}, nil }
+	q := n.cloneOfImage()
+	_, err := n.do(q, Transfer{})
+	require.ErrorIs(t, err, lvm.ErrUnlocked)
+	require.ErrorContains(t, err, "/dev/sdb")
+	q.Local = []string{"disk-1"}
+	_, err = n.do(q, Transfer{})
+	require.NoError(t, err)
+	assert.Equal(t, "an image", n.content(disk0))
+}
