@@ -195,3 +195,34 @@ func TestBackupRequestsAreValidated(t *testing.T) {
 		assert.Error(t, q.validate(&n.server.Config), name)
 	}
 }
+
+// Between its two phases, and while it fills the volume, a RESTORE's replacement is in
+// quarantine, but nobody's to wipe: it would be wiped as the disk that it becomes.
+func TestReplacementIsNotReaped(t *testing.T) {
+	n := newNode(t)
+	n.group.put(t, disk0, "old", "one", "vm=42", "disk=0", "ds=101")
+	_, err := n.do(n.restoreRequest(), sendBytes([]byte("new")))
+	require.NoError(t, err)
+	n.group.put(t, "lv-onedel-0011223344bb", "half", "one", "vm=7", "disk=0", "ds=101", "quarantine", "building")
+
+	res, err := n.do(Request{Op: OpReap, Operation: "0123456789ab", Group: "vg-one"}, Transfer{})
+	require.NoError(t, err)
+	assert.Zero(t, res.Wiped)
+	_, err = n.do(Request{Op: OpMonitor, Operation: "0123456789ab", Group: "vg-one"}, Transfer{})
+	require.NoError(t, err)
+	assert.Empty(t, n.warnings(), "nothing to be reaped")
+	n.group.free = 0
+	other := n.create(ContentNone, "")
+	other.VM, other.Home = 8, filepath.Join(n.base, "101/8")
+	_, err = n.do(other, Transfer{})
+	require.ErrorIs(t, err, lvm.ErrNoSpace)
+
+	_, err = n.do(n.request(OpReplace), Transfer{})
+	require.NoError(t, err)
+	assert.Equal(t, "new", n.content(disk0))
+	drop := n.request(OpRemove)
+	drop.VM, drop.Home = 7, filepath.Join(n.base, "101/7")
+	_, err = n.do(drop, Transfer{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{disk0}, n.group.names(), "the VM's own verbs remove it")
+}

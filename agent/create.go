@@ -123,7 +123,9 @@ func (c *session) clearTheWay(ctx context.Context, g lvm.Group) error {
 		case !c.isDisk(v) || v.Origin != "": // snapshots go with their disks
 			continue
 		case c.inQuarantine(v):
-			c.quarantined = append(c.quarantined, quarantined{g, v.Name})
+			if err := c.discard(ctx, g, v); err != nil {
+				return err
+			}
 			continue
 		case v.Tags.Has(lvm.TagParked):
 			return &lvm.Error{Op: "create", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: it is the parked disk of stopped VM %d", lvm.ErrExists, c.req.VM)}

@@ -17,11 +17,14 @@ func (c *session) monitor(ctx context.Context, g lvm.Group) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	var left, running []string
+	var left, running, kept []string
 	var size int64
 	for _, v := range volumes {
 		switch {
 		case !v.Tags.Has(lvm.TagOurs, lvm.TagQuarantine):
+			continue
+		case c.isKept(v):
+			kept = append(kept, v.Name)
 			continue
 		case wipedBytes(v) == v.Size:
 			info.Free += v.Size
@@ -36,6 +39,9 @@ func (c *session) monitor(ctx context.Context, g lvm.Group) (Result, error) {
 			continue
 		}
 		left, size = append(left, v.Name), size+v.Size
+	}
+	if len(kept) > 0 {
+		c.log("info", "volume group %s: kept for RESTORE: %s; if none runs, restore again, or delete the VM", g.Name(), few(kept))
 	}
 	if len(running) > 0 {
 		c.log("info", "volume group %s: being wiped: %s", g.Name(), few(running))

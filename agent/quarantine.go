@@ -28,6 +28,7 @@ type quarantined struct {
 // nobody waits for it any more, wiped and removed (reap). What a crash leaves after each
 // step carries the tag quarantine and the tags of its VM:
 //
+//	released  a volume in quarantine that RESTORE does not need any more
 //	tagged    the volume under its old name
 //	renamed   the volume under a name of its own: the VM's disk is gone
 //	wiped     the same
@@ -35,7 +36,13 @@ type quarantined struct {
 //
 // The same disk's removal or creation goes on with it, and so does tm-clvm reap.
 func (c *session) discard(ctx context.Context, g lvm.Group, v lvm.Volume) error {
-	if v.Tags.Has(lvm.TagQuarantine) && c.isQuarantined(v) {
+	if c.inQuarantine(v) {
+		if c.isKept(v) { // after this anybody may wipe it
+			if _, err := g.Tag(ctx, v.Name, nil, lvm.NewTags(lvm.TagBuilding, tagReplacement)); err != nil {
+				return err
+			}
+			failpoint.Hit("discard.released")
+		}
 		c.quarantined = append(c.quarantined, quarantined{g, v.Name})
 		return nil
 	}
@@ -49,12 +56,6 @@ func (c *session) discard(ctx context.Context, g lvm.Group, v lvm.Volume) error 
 	return err
 }
 
-// isQuarantined says whether a volume has a name in quarantine.
-func (c *session) isQuarantined(v lvm.Volume) bool {
-	name, err := lvm.ParseName(c.Config.Prefix, v.Name)
-	return err == nil && name.Kind == lvm.KindQuarantine
-}
-
 // quarantine proves that no other node has the volume, marks it, and takes its name.
 func (c *session) quarantine(ctx context.Context, g lvm.Group, v lvm.Volume) (string, error) {
 	v, err := g.Activate(ctx, v.Name, lvm.Exclusive)
@@ -64,7 +65,7 @@ func (c *session) quarantine(ctx context.Context, g lvm.Group, v lvm.Volume) (st
 	if err := c.take(v); err != nil {
 		return "", err
 	}
-	if _, err := g.Tag(ctx, v.Name, lvm.NewTags(lvm.TagQuarantine, wiperTag()), lvm.NewTags(lvm.TagBuilding, lvm.TagParked)); err != nil {
+	if _, err := g.Tag(ctx, v.Name, lvm.NewTags(lvm.TagQuarantine, wiperTag()), lvm.NewTags(lvm.TagBuilding, lvm.TagParked, tagReplacement)); err != nil {
 		return "", err
 	}
 	failpoint.Hit("discard.tagged")
@@ -132,6 +133,10 @@ func (c *session) reap(ctx context.Context, g lvm.Group, name string, policy Wip
 		return nil
 	}
 	v := volumes[i]
+	if c.isKept(v) {
+		c.log("info", "volume %s is kept for RESTORE of VM %s", name, v.Tags.Get(lvm.TagVM))
+		return nil
+	}
 	if err := c.refuseWipedElsewhere(info, v); err != nil {
 		return stays(name, err)
 	}
@@ -232,7 +237,7 @@ func (c *session) reapAll(ctx context.Context, g lvm.Group) (Result, error) {
 	var res Result
 	var errs []error
 	for _, v := range volumes {
-		if !c.inQuarantine(v) || wipingFree && v.Tags.Has(lvm.TagFreeSpace) {
+		if !c.inQuarantine(v) || c.isKept(v) || wipingFree && v.Tags.Has(lvm.TagFreeSpace) {
 			continue
 		}
 		if err := c.reap(ctx, g, v.Name, WipeDelete); err != nil {
@@ -244,9 +249,16 @@ func (c *session) reapAll(ctx context.Context, g lvm.Group) (Result, error) {
 	return res, errors.Join(errs...)
 }
 
-// inQuarantine is a volume of ours that reap may remove.
+// inQuarantine is a volume of ours that reap may remove, unless it is kept.
 func (c *session) inQuarantine(v lvm.Volume) bool {
-	return v.Tags.Has(lvm.TagOurs, lvm.TagQuarantine) && c.isQuarantined(v)
+	name, err := lvm.ParseName(c.Config.Prefix, v.Name)
+	return err == nil && name.Kind == lvm.KindQuarantine && v.Tags.Has(lvm.TagOurs, lvm.TagQuarantine)
+}
+
+// isKept: a RESTORE fills the volume in quarantine, or is about to put it into its disk's
+// place. Only verbs on that disk, which exclude each other, decide when it may go.
+func (c *session) isKept(v lvm.Volume) bool {
+	return c.inQuarantine(v) && (v.Tags.Has(lvm.TagBuilding) || v.Tags.Has(tagReplacement))
 }
 
 // makeRoom removes volumes in quarantine until size bytes are free, those first that are
@@ -256,7 +268,7 @@ func (c *session) makeRoom(ctx context.Context, g lvm.Group, size int64) error {
 	if err != nil {
 		return err
 	}
-	volumes = slices.DeleteFunc(volumes, func(v lvm.Volume) bool { return !c.inQuarantine(v) })
+	volumes = slices.DeleteFunc(volumes, func(v lvm.Volume) bool { return !c.inQuarantine(v) || c.isKept(v) })
 	slices.SortStableFunc(volumes, func(a, b lvm.Volume) int { return int((a.Size-wipedBytes(a))>>20 - (b.Size-wipedBytes(b))>>20) })
 	for _, v := range volumes {
 		if size <= 0 {

@@ -16,8 +16,8 @@ import (
 const tagReplacement = "replacement"
 
 // restore makes a second volume for a disk, with the payload's content, and leaves the disk
-// alone: replace puts it in the disk's place. Until then it is in quarantine: whoever
-// finds it removes it.
+// alone: replace puts it in the disk's place. Until then it is in quarantine, and kept
+// there (isKept): the next verb on the disk removes it.
 //
 //	created, filled   a volume in quarantine, tagged building
 //	held              a volume in quarantine, tagged replacement

@@ -120,3 +120,11 @@ func TestRestore(t *testing.T) {
 	assert.Equal(t, []string{volume(0)}, s.names())
 	s.deleteDisk(0)
 }
+
+// replacement is what a RESTORE that was killed has left in quarantine.
+func (s *site) replacement(disk int) {
+	s.Helper()
+	tags := lvm.DiskTags(vmID, disk, fakeoned.SystemDS).With(lvm.TagQuarantine, "replacement")
+	_, err := s.group().Create(s.Context(), lvm.CreateRequest{Name: "lv-onedel-0011223344aa", Size: 64 << 20, Tags: tags})
+	require.NoError(s, err)
+}

@@ -103,6 +103,8 @@ func scenes(image fakeoned.Image) map[string]scene {
 			func(s *site) { s.complete(0, lvm.Exclusive); s.checked(0, "ext4") }},
 		"discard": {cloned, "delete", append([]string{at("node1", 0)}, ofImage...),
 			func(s *site) { assert.Empty(s, s.names()); assert.False(s, exists(device(0))) }},
+		"discard.released": {func(s *site) { cloned(s); s.replacement(0) }, "delete", append([]string{at("node1", 0)}, ofImage...),
+			func(s *site) { assert.Empty(s, s.names()); assert.False(s, exists(device(0))) }},
 		"park": {cloned, "mv", park,
 			func(s *site) { assert.True(s, s.complete(0, lvm.Off).Tags.Has(lvm.TagParked)) }},
 		"activate": {func(s *site) { cloned(s); s.ok("mv", park...) }, "mv", unpark,
