@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"one-clvm/cxmrc"
+	"one-clvm/internal/command"
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
 	"one-clvm/lvm/filevg"
@@ -19,9 +20,9 @@ import (
 )
 
 // setupConfig prints what is in force, everywhere or for one datastore.
-func setupConfig(flags *pflag.FlagSet) action {
+func setupConfig(flags *pflag.FlagSet) command.Action {
 	datastore := datastoreFlag(flags, "with the overrides of the template of datastore `ID`")
-	return func(ctx context.Context, words []string, io stdio) error {
+	return func(ctx context.Context, words []string, io command.Stdio) error {
 		cfg, err := configOf(words)
 		if err != nil {
 			return err
@@ -42,8 +43,8 @@ func datastoreFlag(flags *pflag.FlagSet, usage string) *int {
 	return id
 }
 
-func printConfig(cfg *cxmrc.Config, io stdio) error {
-	table := tabwriter.NewWriter(io.out, 0, 8, 2, ' ', 0)
+func printConfig(cfg *cxmrc.Config, io command.Stdio) error {
+	table := tabwriter.NewWriter(io.Out, 0, 8, 2, ' ', 0)
 	for _, s := range cfg.Effective() {
 		fmt.Fprintf(table, "%s=%s\t# %s\n", s.Name, s.Value, s.Origin)
 	}
@@ -72,12 +73,12 @@ func configOf(words []string) (*cxmrc.Config, error) {
 	return cxmrc.Load(words[0])
 }
 
-func setupVG(flags *pflag.FlagSet) action {
+func setupVG(flags *pflag.FlagSet) command.Action {
 	size := flags.String("size", "", "of create: `SIZE` in LVM's syntax")
-	return func(ctx context.Context, words []string, io stdio) error { return runVG(ctx, words, *size, io) }
+	return func(ctx context.Context, words []string, io command.Stdio) error { return runVG(ctx, words, *size, io) }
 }
 
-func runVG(ctx context.Context, words []string, size string, io stdio) error {
+func runVG(ctx context.Context, words []string, size string, io command.Stdio) error {
 	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
 	if err != nil {
 		return err
@@ -95,7 +96,7 @@ func runVG(ctx context.Context, words []string, size string, io stdio) error {
 		}
 		return g.Destroy(ctx)
 	}
-	return fmt.Errorf("%w: %s", errUsage, strings.Join(words, " "))
+	return fmt.Errorf("%w: %s", command.ErrUsage, strings.Join(words, " "))
 }
 
 func createGroup(root, name, size string) error {
@@ -110,24 +111,26 @@ func createGroup(root, name, size string) error {
 	return err
 }
 
-func listGroups(root string, io stdio) error {
+func listGroups(root string, io command.Stdio) error {
 	names, err := filevg.List(root)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		fmt.Fprintln(io.out, name)
+		fmt.Fprintln(io.Out, name)
 	}
 	return nil
 }
 
-func setupVolumes(flags *pflag.FlagSet) action {
+func setupVolumes(flags *pflag.FlagSet) command.Action {
 	group := flags.String("vg", "", "only volume group `VG`")
 	asJSON := flags.Bool("json", false, "exact numbers for programs")
-	return func(ctx context.Context, _ []string, io stdio) error { return runVolumes(ctx, *group, *asJSON, io) }
+	return func(ctx context.Context, _ []string, io command.Stdio) error {
+		return runVolumes(ctx, *group, *asJSON, io)
+	}
 }
 
-func runVolumes(ctx context.Context, group string, asJSON bool, io stdio) error {
+func runVolumes(ctx context.Context, group string, asJSON bool, io command.Stdio) error {
 	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
 	if err != nil {
 		return err
@@ -149,13 +152,13 @@ func runVolumes(ctx context.Context, group string, asJSON bool, io stdio) error 
 		volumes = append(volumes, of...)
 	}
 	if asJSON {
-		return json.NewEncoder(io.out).Encode(volumes)
+		return json.NewEncoder(io.Out).Encode(volumes)
 	}
 	return printVolumes(volumes, io)
 }
 
-func printVolumes(volumes []lvm.Volume, io stdio) error {
-	table := tabwriter.NewWriter(io.out, 0, 8, 2, ' ', 0)
+func printVolumes(volumes []lvm.Volume, io command.Stdio) error {
+	table := tabwriter.NewWriter(io.Out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "VG\tVOLUME\tSIZE\tACTIVE\tOPEN\tTAGS")
 	for _, v := range volumes {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%t\t%s\n", v.Group, v.Name, humanize.IBytes(uint64(v.Size)), v.Mode, v.Open, strings.Join(v.Tags, ","))

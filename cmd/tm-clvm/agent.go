@@ -9,6 +9,7 @@ import (
 
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
+	"one-clvm/internal/command"
 	"one-clvm/internal/run"
 	"one-clvm/internal/version"
 	"one-clvm/lvm"
@@ -16,9 +17,9 @@ import (
 	"one-clvm/lvm/lvm2"
 )
 
-func setupAgent(*pflag.FlagSet) action { return runAgent }
+func setupAgent(*pflag.FlagSet) command.Action { return runAgent }
 
-func runAgent(ctx context.Context, _ []string, io stdio) error {
+func runAgent(ctx context.Context, _ []string, io command.Stdio) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -26,12 +27,12 @@ func runAgent(ctx context.Context, _ []string, io stdio) error {
 	server := &agent.Server{Runner: run.Exec{}, Version: version.String(), Self: self}
 	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
 	if err != nil {
-		return server.Refuse(io.out, err)
+		return server.Refuse(io.Out, err)
 	}
 	server.Config = settings(cfg)
 	server.OpenGroup = func(name string) (lvm.Group, error) { return openGroup(cfg, name) }
 	server.Disks = func(ctx context.Context) ([]lvm.PhysicalVolume, error) { return disks(ctx, cfg) }
-	return server.Serve(ctx, io.in, io.out)
+	return server.Serve(ctx, io.In, io.Out)
 }
 
 func settings(cfg *cxmrc.Config) agent.Config {

@@ -10,24 +10,25 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"one-clvm/internal/command"
 	"one-clvm/opennebula"
 )
 
 // tmClvm runs the program on words and returns what it printed.
 func tmClvm(words ...string) (status int, stdout, stderr string) {
 	var out, err bytes.Buffer
-	status = tmclvm(words, stdio{strings.NewReader(""), &out, &err})
+	status = tmclvm(words, command.Stdio{In: strings.NewReader(""), Out: &out, Err: &err})
 	return status, out.String(), err.String()
 }
 
 func TestHelp(t *testing.T) {
 	status, stdout, _ := tmClvm("--help")
 	assert.Zero(t, status)
-	for _, c := range commands() {
-		assert.Contains(t, stdout, "  "+c.name)
-		status, text, _ := tmClvm(c.name, "--help")
+	for _, c := range program().All() {
+		assert.Contains(t, stdout, "  "+c.Name)
+		status, text, _ := tmClvm(c.Name, "--help")
 		assert.Zero(t, status)
-		assert.Contains(t, text, c.sentence)
+		assert.Contains(t, text, c.Sentence)
 	}
 	for _, verb := range opennebula.Verbs {
 		assert.Contains(t, stdout, "  "+verb+" ")

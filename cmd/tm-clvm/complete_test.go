@@ -7,13 +7,14 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 
+	"one-clvm/internal/command"
 	"one-clvm/opennebula"
 )
 
 // Whatever the program can do is in all that describes it.
 func TestNothingIsLeftOut(t *testing.T) {
 	texts := map[string]string{}
-	for _, shell := range shells {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
 		status, text, stderr := tmClvm("completion", shell)
 		assert.Zero(t, status, stderr)
 		texts[shell] = text
@@ -21,30 +22,32 @@ func TestNothingIsLeftOut(t *testing.T) {
 	status, text, stderr := tmClvm("man")
 	assert.Zero(t, status, stderr)
 	texts["man"] = strings.ReplaceAll(text, `\-`, "-")
-	flagIn := map[string]func(command, string) string{
-		"bash": func(_ command, flag string) string { return "--" + flag },
-		"zsh":  func(_ command, flag string) string { return "--" + flag + "[" },
-		"fish": func(c command, flag string) string { return "__fish_seen_subcommand_from " + c.name + "' -l " + flag },
-		"man":  func(_ command, flag string) string { return ".B \"--" + flag },
+	flagIn := map[string]func(command.Command, string) string{
+		"bash": func(_ command.Command, flag string) string { return "--" + flag },
+		"zsh":  func(_ command.Command, flag string) string { return "--" + flag + "[" },
+		"fish": func(c command.Command, flag string) string {
+			return "__fish_seen_subcommand_from " + c.Name + "' -l " + flag
+		},
+		"man": func(_ command.Command, flag string) string { return ".B \"--" + flag },
 	}
 	for where, text := range texts {
 		for _, verb := range opennebula.Verbs {
 			assert.True(t, strings.Contains(text, verb), "%s in %s", verb, where)
 		}
-		for _, c := range commands() {
-			assert.True(t, strings.Contains(text, c.name), "%s in %s", c.name, where)
-			c.flags().VisitAll(func(f *pflag.Flag) {
-				assert.True(t, strings.Contains(text, flagIn[where](c, f.Name)), "--%s of %s in %s", f.Name, c.name, where)
+		for _, c := range program().All() {
+			assert.True(t, strings.Contains(text, c.Name), "%s in %s", c.Name, where)
+			c.Flags().VisitAll(func(f *pflag.Flag) {
+				assert.True(t, strings.Contains(text, flagIn[where](c, f.Name)), "--%s of %s in %s", f.Name, c.Name, where)
 			})
 		}
 	}
-	for _, c := range commands() {
-		_, text, _ := tmClvm(c.name, "--help")
-		c.flags().VisitAll(func(f *pflag.Flag) {
+	for _, c := range program().All() {
+		_, text, _ := tmClvm(c.Name, "--help")
+		c.Flags().VisitAll(func(f *pflag.Flag) {
 			assert.Contains(t, text, "--"+f.Name)
-			assert.NotEmpty(t, f.Usage, "%s --%s", c.name, f.Name)
+			assert.NotEmpty(t, f.Usage, "%s --%s", c.Name, f.Name)
 			value, _ := pflag.UnquoteUsage(f)
-			assert.NotContains(t, []string{"string", "int"}, value, "name the value of %s --%s in backquotes", c.name, f.Name)
+			assert.NotContains(t, []string{"string", "int"}, value, "name the value of %s --%s in backquotes", c.Name, f.Name)
 		})
 	}
 }

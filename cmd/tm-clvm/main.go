@@ -4,8 +4,10 @@ package main
 
 import (
 	"os"
+
+	"one-clvm/internal/command"
 )
 
 func main() {
-	os.Exit(tmclvm(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+	os.Exit(tmclvm(os.Args[1:], command.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }

@@ -9,6 +9,7 @@ import (
 
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
+	"one-clvm/internal/command"
 	"one-clvm/internal/run"
 	"one-clvm/internal/version"
 	"one-clvm/opennebula"
@@ -17,16 +18,16 @@ import (
 )
 
 // runVerb carries out a verb as oned calls it. Flags are ours alone, oned gives none.
-func runVerb(ctx context.Context, verb string, argv []string, io stdio) int {
-	if len(argv) > 0 && isHelp(argv[0]) {
-		fmt.Fprint(io.out, "tm-clvm ", opennebula.Usage(verb))
+func runVerb(ctx context.Context, verb string, argv []string, io command.Stdio) int {
+	if len(argv) > 0 && command.IsHelp(argv[0]) {
+		fmt.Fprint(io.Out, "tm-clvm ", opennebula.Usage(verb))
 		return 0
 	}
 	dryRun := slices.Contains(argv, "--dry-run")
 	argv = slices.DeleteFunc(argv, func(arg string) bool { return arg == "--dry-run" })
 	remotes := opennebula.RemotesDir()
 	release, versionErr := opennebula.DetectVersion(remotes)
-	report := opennebula.NewReporter(io.err, release)
+	report := opennebula.NewReporter(io.Err, release)
 	if versionErr != nil {
 		report.Warn("%v", versionErr)
 	}
@@ -40,7 +41,7 @@ func runVerb(ctx context.Context, verb string, argv []string, io stdio) int {
 	return opennebula.ExitStatus(err)
 }
 
-func newDriver(report *opennebula.Reporter, io stdio) (*tm.Driver, *agent.Client, error) {
+func newDriver(report *opennebula.Reporter, io command.Stdio) (*tm.Driver, *agent.Client, error) {
 	cfg, err := cxmrc.LoadFound()
 	if err != nil {
 		return nil, nil, err
@@ -62,7 +63,7 @@ func newDriver(report *opennebula.Reporter, io stdio) (*tm.Driver, *agent.Client
 	}
 	return &tm.Driver{Driver: plan.Driver{
 		Config: cfg, FrontEnd: frontEnd(cfg), Records: records, Agents: plan.Connection{Client: client, Config: cfg},
-		Runner: programs, Report: report, Stdin: io.in, Stdout: io.out, Stderr: io.err,
+		Runner: programs, Report: report, Stdin: io.In, Stdout: io.Out, Stderr: io.Err,
 	}}, client, nil
 }
 

@@ -11,19 +11,20 @@ import (
 	"github.com/spf13/pflag"
 
 	"one-clvm/agent"
+	"one-clvm/internal/command"
 	"one-clvm/internal/progress"
 	"one-clvm/opennebula"
 	"one-clvm/plan"
 )
 
-func setupReap(flags *pflag.FlagSet) action {
+func setupReap(flags *pflag.FlagSet) command.Action {
 	force := flags.Bool("force", false, "also what another node was wiping, which is down")
 	return onGroup(flags, func(group string) agent.Request {
 		return agent.Request{Op: agent.OpReap, Group: group, Force: *force}
 	})
 }
 
-func setupWipeFree(flags *pflag.FlagSet) action {
+func setupWipeFree(flags *pflag.FlagSet) command.Action {
 	return onGroup(flags, func(group string) agent.Request {
 		return agent.Request{Op: agent.OpWipeFree, Group: group}
 	})
@@ -37,19 +38,19 @@ type wiped struct {
 }
 
 // onGroup has an agent, this node's or another's, do a job on a volume group.
-func onGroup(flags *pflag.FlagSet, request func(group string) agent.Request) action {
+func onGroup(flags *pflag.FlagSet, request func(group string) agent.Request) command.Action {
 	node := flags.String("node", "", "do it on node `NODE`, over ssh; else here")
 	asJSON := flags.Bool("json", false, "exact numbers for programs")
-	return func(ctx context.Context, words []string, io stdio) error {
+	return func(ctx context.Context, words []string, io command.Stdio) error {
 		q := request(words[0])
 		q.Operation = plan.NewOperation()
 		return doOnGroup(ctx, flags.Name(), *node, q, *asJSON, io)
 	}
 }
 
-func doOnGroup(ctx context.Context, what, node string, q agent.Request, asJSON bool, io stdio) error {
+func doOnGroup(ctx context.Context, what, node string, q agent.Request, asJSON bool, io command.Stdio) error {
 	started := time.Now()
-	meter := progress.Start(io.err, what+" "+q.Group, 0, func(line string) { fmt.Fprintln(io.err, line) })
+	meter := progress.Start(io.Err, what+" "+q.Group, 0, func(line string) { fmt.Fprintln(io.Err, line) })
 	res, err := onNode(ctx, node, q, io, func(p agent.Progress) { meter.Set(p.Bytes, p.Total) })
 	meter.Stop()
 	if err != nil {
@@ -57,15 +58,15 @@ func doOnGroup(ctx context.Context, what, node string, q agent.Request, asJSON b
 	}
 	took := time.Since(started)
 	if asJSON {
-		return json.NewEncoder(io.out).Encode(wiped{q.Group, res.Wiped, took.Seconds()})
+		return json.NewEncoder(io.Out).Encode(wiped{q.Group, res.Wiped, took.Seconds()})
 	}
-	_, err = fmt.Fprintf(io.out, "%s wiped in %s\n", humanize.IBytes(uint64(res.Wiped)), took.Round(time.Millisecond))
+	_, err = fmt.Fprintf(io.Out, "%s wiped in %s\n", humanize.IBytes(uint64(res.Wiped)), took.Round(time.Millisecond))
 	return err
 }
 
 // onNode asks the agent of a node, as a verb would; of this one where none is named.
-func onNode(ctx context.Context, node string, q agent.Request, io stdio, onProgress func(agent.Progress)) (agent.Result, error) {
-	report := opennebula.NewReporter(io.err, opennebula.Version{})
+func onNode(ctx context.Context, node string, q agent.Request, io command.Stdio, onProgress func(agent.Progress)) (agent.Result, error) {
+	report := opennebula.NewReporter(io.Err, opennebula.Version{})
 	defer report.Close()
 	driver, client, err := newDriver(report, io)
 	if err != nil {

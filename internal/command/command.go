@@ -1,0 +1,150 @@
+// Package command describes the words that a program of the suite is called with, once:
+// the program runs them by that description, and --help, the completion of shells and the
+// manual page are made from it.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Stdio is what a command reads and writes.
+type Stdio struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Action does what a command is for. words are its arguments that are no flags.
+type Action func(ctx context.Context, words []string, io Stdio) error
+
+// Command is one of the words that may follow a program's name.
+type Command struct {
+	Name     string
+	Args     string // besides the flags, for the usage line
+	Sentence string
+	More     []string // further paragraphs of its help and its manual
+	// Setup declares the command's flags and gives what uses them. A flag's usage names its
+	// value in backquotes (`FILE`); values are completed by that name, see valueWords.
+	Setup       func(*pflag.FlagSet) Action
+	Least, Most int // words besides the flags
+	// Silent: who started the command is told of errors by the command itself.
+	Silent bool
+}
+
+// Sentinels. Test with errors.Is.
+var (
+	ErrUsage = errors.New("wrong arguments")
+	// ErrFindings makes a command that looks for something end with status 1.
+	ErrFindings = errors.New("not everything is as it should be")
+	// ErrCouldNotLook makes it end with status 2: whether all is well is not known.
+	ErrCouldNotLook = errors.New("could not look")
+)
+
+// StatusOfLooking is what a command that looks for something ends with, for its help.
+const StatusOfLooking = "Exit status: 0 nothing was found, 1 something was found, 2 it could not look."
+
+// ExitStatus of a command that ended with err.
+func ExitStatus(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, ErrUsage), errors.Is(err, ErrCouldNotLook):
+		return 2
+	}
+	return 1
+}
+
+// IsHelp says whether a word asks for help.
+func IsHelp(arg string) bool { return arg == "--help" || arg == "-h" || arg == "help" }
+
+// Flags are the command's, for whoever describes them.
+func (c Command) Flags() *pflag.FlagSet {
+	flags, _ := c.prepare()
+	return flags
+}
+
+func (c Command) prepare() (*pflag.FlagSet, Action) {
+	flags := pflag.NewFlagSet(c.Name, pflag.ContinueOnError)
+	flags.SortFlags = false
+	flags.SetOutput(io.Discard)
+	return flags, c.Setup(flags)
+}
+
+// start runs the command of a program; the result is the exit status.
+func (c Command) start(ctx context.Context, program string, argv []string, io Stdio) int {
+	if len(argv) > 0 && IsHelp(argv[0]) {
+		c.help(program, io.Out)
+		return 0
+	}
+	err := c.run(ctx, argv, io)
+	if err == nil {
+		return 0
+	}
+	if !c.Silent {
+		fmt.Fprintf(io.Err, "%s %s: %s\n", program, c.Name, err)
+	}
+	if errors.Is(err, ErrUsage) {
+		fmt.Fprintf(io.Err, "usage: %s\n", c.usage(program))
+	}
+	return ExitStatus(err)
+}
+
+func (c Command) run(ctx context.Context, argv []string, io Stdio) error {
+	flags, act := c.prepare()
+	if err := flags.Parse(argv); err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	if flags.NArg() < c.Least || flags.NArg() > c.Most {
+		return fmt.Errorf("%w: %d words", ErrUsage, flags.NArg())
+	}
+	return act(ctx, flags.Args(), io)
+}
+
+// usage is the command in one line.
+func (c Command) usage(program string) string {
+	words := []string{program, c.Name}
+	if c.Args != "" {
+		words = append(words, c.Args)
+	}
+	c.Flags().VisitAll(func(f *pflag.Flag) { words = append(words, "["+flagWord(f)+"]") })
+	return strings.Join(words, " ")
+}
+
+// flagWord is a flag with the name of its value: --file FILE.
+func flagWord(f *pflag.Flag) string {
+	value, _ := pflag.UnquoteUsage(f)
+	return strings.TrimSpace("--" + f.Name + " " + value)
+}
+
+func (c Command) help(program string, w io.Writer) {
+	fmt.Fprintf(w, "%s\n%s\n", c.usage(program), c.Sentence)
+	for _, paragraph := range c.More {
+		fmt.Fprintf(w, "\n%s\n", paragraph)
+	}
+	if flags := c.Flags(); flags.HasFlags() {
+		fmt.Fprintf(w, "\n%s", flags.FlagUsages())
+	}
+}
+
+// valueWords are what a flag's value is chosen from, if its name is a choice (A|B|C).
+func valueWords(f *pflag.Flag) []string {
+	value, _ := pflag.UnquoteUsage(f)
+	if !strings.Contains(value, "|") {
+		return nil
+	}
+	return strings.Split(value, "|")
+}
+
+// takesPath says whether a flag's value is a file or a directory.
+func takesPath(f *pflag.Flag) bool {
+	value, _ := pflag.UnquoteUsage(f)
+	return strings.Contains(value, "FILE") || strings.Contains(value, "DIR")
+}
+
+// takesValue says whether a word follows the flag.
+func takesValue(f *pflag.Flag) bool { return f.NoOptDefVal == "" }
