@@ -1,7 +1,7 @@
 package beneath
 
 import (
-	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -30,7 +30,10 @@ func (d *Dir) ReplaceSymlink(name, target string, uid, gid int) error {
 	if err := Check(name); err != nil {
 		return err
 	}
-	temp := temporary()
+	temp := temporary(name)
+	if err := d.discard(temp); err != nil {
+		return err
+	}
 	if err := unix.Symlinkat(target, d.Fd(), temp); err != nil {
 		return d.failed("symlink", name, err)
 	}
@@ -70,7 +73,10 @@ func (d *Dir) CreateFile(name string, mode uint32, uid, gid int) (f *os.File, co
 	if err := Check(name); err != nil {
 		return nil, nil, nil, err
 	}
-	temp := temporary()
+	temp := temporary(name)
+	if err := d.discard(temp); err != nil {
+		return nil, nil, nil, err
+	}
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := unix.Openat(d.Fd(), temp, flags, 0o600)
 	if err != nil {
@@ -90,7 +96,7 @@ func (d *Dir) CreateFile(name string, mode uint32, uid, gid int) (f *os.File, co
 		if !finished {
 			finished = true
 			f.Close()
-			_ = d.discard(temp) // a left-over temporary file harms nobody
+			_ = d.discard(temp) // the next file of that name sees to it
 		}
 	}
 	commit = func() error {
@@ -112,7 +118,7 @@ func (d *Dir) Mkdir(name string, mode uint32, uid, gid int) error {
 	if err := Check(name); err != nil {
 		return err
 	}
-	made := unix.Mkdirat(d.Fd(), name, 0o700)
+	made := unix.Mkdirat(d.Fd(), name, madeMode)
 	if made != nil && made != unix.EEXIST {
 		return d.failed("mkdir", name, made)
 	}
@@ -120,29 +126,32 @@ func (d *Dir) Mkdir(name string, mode uint32, uid, gid int) error {
 	if err != nil {
 		return d.failed("mkdir", name, err)
 	}
-	defer unix.Close(fd)
-	if made == unix.EEXIST {
-		return nil
+	dir := &Dir{file: os.NewFile(uintptr(fd), d.join(name))}
+	defer dir.Close() // only looked at
+	if ours, err := dir.unfinished(); err != nil || !ours {
+		return err
 	}
-	if err := adopt(fd, mode, uid, gid); err != nil {
+	if err := errors.Join(unix.Fchown(fd, uid, gid), unix.Fchmod(fd, mode)); err != nil {
 		return d.failed("mkdir", name, err)
 	}
 	return d.sync(name)
 }
 
-// adopt gives a directory that this process has just made to its owner.
-func adopt(fd int, mode uint32, uid, gid int) error {
+// madeMode is the mode of a directory that Mkdir has made and not given to its owner yet.
+const madeMode = 0o700
+
+// unfinished says whether a directory is as Mkdir makes it at first: this process did, or
+// one that was killed then.
+func (d *Dir) unfinished() (bool, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return err
+	if err := unix.Fstat(d.Fd(), &st); err != nil {
+		return false, d.failed("look at", "", err)
 	}
-	if int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("replaced by another directory meanwhile: %w", ErrUnsafe)
+	if int(st.Uid) != os.Geteuid() || st.Mode&0o7777 != madeMode {
+		return false, nil
 	}
-	if err := unix.Fchown(fd, uid, gid); err != nil {
-		return err
-	}
-	return unix.Fchmod(fd, mode)
+	names, err := d.Names()
+	return len(names) == 0, err
 }
 
 // Remove removes an entry: a non-directory or an empty directory.
@@ -231,8 +240,10 @@ func (d *Dir) sync(name string) error {
 	return nil
 }
 
-func temporary() string {
-	var random [8]byte
-	rand.Read(random[:]) // never fails, says its documentation
-	return ".one-clvm-" + hex.EncodeToString(random[:])
+// temporary is the name under which an entry is made before it gets its own: always the
+// same, so that what a crash leaves is gone with the next attempt. Whoever writes to a
+// VM's home has its lock.
+func temporary(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return ".one-clvm-" + hex.EncodeToString(sum[:8])
 }
