@@ -46,14 +46,14 @@ func (d *Driver) fetched(ctx context.Context, files []string) (local []string, r
 	if !slices.ContainsFunc(files, isURL) {
 		return files, func() error { return nil }, nil
 	}
-	dir, err := os.MkdirTemp(d.Config.String("TMP_ROOT"), "one-clvm-context-")
+	work, err := makeWorkDirectory(d.Config.String("TMP_ROOT"))
 	if err != nil {
 		return nil, nil, err
 	}
-	remove = func() error { return os.RemoveAll(dir) }
+	remove = work.remove
 	for i, file := range files {
 		if isURL(file) {
-			if file, err = d.fetch(ctx, file, filepath.Join(dir, strconv.Itoa(i))); err != nil {
+			if file, err = d.fetch(ctx, file, filepath.Join(work.Name(), strconv.Itoa(i))); err != nil {
 				return nil, nil, errors.Join(fmt.Errorf("context file: %w", err), remove())
 			}
 		}
@@ -79,7 +79,8 @@ func (d *Driver) fetch(ctx context.Context, address, dir string) (string, error)
 	if err != nil {
 		return "", err
 	}
-	return f.Name(), errors.Join(d.download(ctx, address, f), f.Close())
+	err = errors.Join(d.download(ctx, address, f), f.Close())
+	return f.Name(), err
 }
 
 // sendISO sends what genisoimage makes of the files, flat, as the guest expects them.
