@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"one-clvm/agent"
 	"one-clvm/lvm"
@@ -182,8 +183,9 @@ func (d *Driver) localFile(host string) string {
 	return filepath.Join(d.Config.String("STATE_DIR"), "local-"+filepath.Base(host)+".json")
 }
 
-// keepLocal replaces the file as a whole: a crash leaves the old one.
-func (d *Driver) keepLocal(known localDisks) error {
+// keepLocal replaces the file as a whole: a crash leaves the old one, and a file that the
+// next verb overwrites. The lock on the directory keeps verbs apart.
+func (d *Driver) keepLocal(known localDisks) (err error) {
 	dir := d.Config.String("STATE_DIR")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -192,16 +194,18 @@ func (d *Driver) keepLocal(known localDisks) error {
 	if err != nil {
 		return err
 	}
-	temp, err := os.CreateTemp(dir, "local-*.tmp")
+	lock, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	_, err = temp.Write(text)
-	if err = errors.Join(err, temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), d.localFile(known.Host))
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", dir, err)
 	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp.Name()))
+	file := d.localFile(known.Host)
+	if err := os.WriteFile(file+".new", text, 0o600); err != nil {
+		return err
 	}
-	return nil
+	err = os.Rename(file+".new", file)
+	return err
 }
