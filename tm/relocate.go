@@ -23,7 +23,8 @@ import (
 //	copied      the disk, and a copy tagged building: the copy is made anew
 //	verified    the same
 //	published   the disk twice: the copy is made anew from the disk
-//	removed     the disk in its new group: it is activated
+//	removed     the disk in its new group, and perhaps the old one on its way out: the new
+//	            one is activated, and the old one's removal goes on
 type relocation struct {
 	*Driver
 	leaving opennebula.Call // the call, with the home that the disk leaves
@@ -43,7 +44,10 @@ func (r *relocation) carryOut(ctx context.Context) error {
 		if _, there := r.find(ctx, r.call.Dest.Host, r.cfg); there != nil {
 			return errors.Join(err, there)
 		}
-		return r.Step(ctx, r.activateOn(r.call, r.cfg, r.call.Dest.Host, lvm.Exclusive))
+		if err := r.Step(ctx, r.activateOn(r.call, r.cfg, r.call.Dest.Host, lvm.Exclusive)); err != nil {
+			return err
+		}
+		return r.removeOld(ctx)
 	}
 	if err != nil {
 		return err
@@ -59,6 +63,11 @@ func (r *relocation) carryOut(ctx context.Context) error {
 	if err := r.Step(ctx, plan.Step{What: "publish the copy", Host: r.call.Dest.Host, Request: publish}); err != nil {
 		return err
 	}
+	return r.removeOld(ctx)
+}
+
+// removeOld removes the old disk, or what a removal that was cut off has left of it.
+func (r *relocation) removeOld(ctx context.Context) error {
 	return r.Step(ctx, plan.Step{What: "remove the old disk", Host: r.from.host, Request: r.requestAt(r.from, agent.OpRemove, r.leaving)})
 }
 

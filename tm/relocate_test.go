@@ -70,7 +70,7 @@ func TestMoveAgainFindsTheDiskMoved(t *testing.T) {
 	b := twoDatastores(t)
 	b.nodes.volumes["vg-two"], b.nodes.volumes["vg-one"] = b.nodes.volumes["vg-one"][1:], nil
 	require.NoError(t, b.call(across))
-	assert.Equal(t, []string{"node1 volumes disk 0", "node2 volumes disk 0", "node2 activate disk 0 exclusive"}, b.nodes.asked)
+	assert.Equal(t, []string{"node1 volumes disk 0", "node2 volumes disk 0", "node2 activate disk 0 exclusive", "node1 remove disk 0"}, b.nodes.asked, "what is left of the old disk, if anything, goes")
 	b.nodes.volumes["vg-two"][0].Tags = b.nodes.volumes["vg-two"][0].Tags.With("building")
 	assert.ErrorIs(t, b.call(across), lvm.ErrNotFound, "a copy is not the disk")
 	b.nodes.fail["node1 volumes"] = errors.New("device gone")
