@@ -100,7 +100,7 @@ func (c *session) link(ctx context.Context, g lvm.Group) (Result, error) {
 
 func (c *session) lend(ctx context.Context, g lvm.Group, v lvm.Volume, home *home, steps *undo.Stack) (lvm.Volume, error) {
 	steps.Push("give "+v.Name+" back", func(ctx context.Context) error { return c.untag(ctx, g, v) })
-	if _, err := g.Tag(ctx, v.Name, c.lentTags(), nil); err != nil {
+	if _, err := g.Tag(ctx, v.Name, c.lentTags(), savedTags(v)); err != nil {
 		return v, err
 	}
 	failpoint.Hit("link.tagged")
@@ -162,6 +162,7 @@ func (c *session) unlink(ctx context.Context, g lvm.Group) error {
 // giveBack takes an image from its VM. The tags go last: until then the same request finds
 // it again.
 //
+//	taken    an image that belongs to the VM, exclusive on this node
 //	off      an image that belongs to the VM, with a link to nothing
 //	unlinked the same without the link
 //	untagged an image that anybody can use
@@ -172,6 +173,7 @@ func (c *session) giveBack(ctx context.Context, g lvm.Group, v lvm.Volume) error
 	if _, err := g.Activate(ctx, v.Name, lvm.Exclusive); err != nil { // no other node has it
 		return err
 	}
+	failpoint.Hit("unlink.taken")
 	if err := deactivate(ctx, g, v.Name); err != nil {
 		return err
 	}
@@ -282,8 +284,14 @@ func (c *session) alone(ctx context.Context, g lvm.Group, name string, do func()
 // store makes the content of a disk, or of one of its snapshots, an image on the SAN. What
 // a crash leaves after each step is a volume tagged building, which nobody deploys and the
 // same request fills again; after complete the finished image, perhaps still active here.
+// Where the disk is then removed, a tag of the image says whose content it has: the same
+// request, which does not find the disk any more, ends the removal.
 func (c *session) store(ctx context.Context, g lvm.Group) (res Result, err error) {
 	volumes, disk, err := c.oneDisk(ctx, g)
+	if errors.Is(err, lvm.ErrNotFound) && c.req.Remove && c.isSaved(ctx) {
+		c.log("info", "disk %d of VM %d is in image %d already: an earlier attempt had saved it", c.req.Disk, c.req.VM, c.req.Image.ID)
+		return Result{Volume: c.imageName()}, c.remove(ctx, g)
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -310,6 +318,30 @@ func (c *session) store(ctx context.Context, g lvm.Group) (res Result, err error
 	return res, c.removeSaved(ctx, g, volumes, disk)
 }
 
+// tagSaved is on an image that was made of a disk that went with it: "VM:DISK". It is gone
+// as soon as the image is somebody's again.
+const tagSaved = "saved"
+
+func (c *session) savedTag() string { return fmt.Sprintf("%s=%d:%d", tagSaved, c.req.VM, c.req.Disk) }
+
+// savedTags are those of an image.
+func savedTags(v lvm.Volume) lvm.Tags {
+	if value := v.Tags.Get(tagSaved); value != "" {
+		return lvm.NewTags(tagSaved + "=" + value)
+	}
+	return nil
+}
+
+// isSaved says whether the request's image is whole and has the content of its disk.
+func (c *session) isSaved(ctx context.Context) bool {
+	g, err := c.open(c.req.Image.Group)
+	if err != nil {
+		return false // the disk is not found, and nothing tells that all is well
+	}
+	v, err := c.findImage(ctx, g, "store")
+	return err == nil && v.Tags.Has(c.savedTag())
+}
+
 func (c *session) storeVolume(ctx context.Context, source lvm.Volume) (res Result, err error) {
 	g, err := c.open(c.req.Image.Group)
 	if err != nil {
@@ -325,7 +357,9 @@ func (c *session) storeVolume(ctx context.Context, source lvm.Volume) (res Resul
 		return Result{}, steps.Unwind(context.WithoutCancel(ctx), err)
 	}
 	steps.Disarm()
-	return res, deactivate(ctx, g, image.Name)
+	err = deactivate(ctx, g, image.Name)
+	failpoint.Hit("store.off")
+	return res, err
 }
 
 // emptyImage is a volume for the content: a new one, or the one that the datastore driver
@@ -350,7 +384,7 @@ func (c *session) emptyImage(ctx context.Context, g lvm.Group, source lvm.Volume
 	case v.Tags.Get(lvm.TagVM) != "" || v.Open:
 		return v, c.imageError("store", fmt.Errorf("%w (tags: %q)", lvm.ErrInUse, v.Tags))
 	}
-	if _, err = g.Tag(ctx, v.Name, tags, nil); err != nil {
+	if _, err = g.Tag(ctx, v.Name, tags, savedTags(v)); err != nil {
 		return v, err
 	}
 	failpoint.Hit("refill.tagged")
@@ -385,6 +419,9 @@ func (c *session) fillImage(ctx context.Context, g lvm.Group, source, image lvm.
 	var kept lvm.Tags
 	if fstype := source.Tags.Get(lvm.TagFSType); fstype != "" {
 		kept = lvm.NewTags(lvm.TagFSType + "=" + fstype)
+	}
+	if c.req.Remove {
+		kept = kept.With(c.savedTag())
 	}
 	done = c.begin("complete " + image.Name)
 	_, err = g.Tag(ctx, image.Name, kept, lvm.NewTags(lvm.TagBuilding))

@@ -204,6 +204,19 @@ func TestStoreIntoVolume(t *testing.T) {
 	assert.EqualValues(t, 2*extent, v.Size)
 	assert.False(t, v.Tags.Has("building"))
 	assert.NotContains(t, n.group.names(), disk0, "it was to be removed")
+
+	_, err = n.do(q, Transfer{})
+	require.NoError(t, err, "the first answer was lost")
+	other := q
+	other.Disk = 1
+	_, err = n.do(other, Transfer{})
+	require.ErrorIs(t, err, lvm.ErrNotFound, "another disk's content is not in the image")
+	_, err = n.do(n.ofImage(OpLink), Transfer{})
+	require.NoError(t, err)
+	_, err = n.do(n.ofImage(OpUnlink), Transfer{})
+	require.NoError(t, err)
+	_, err = n.do(q, Transfer{})
+	require.ErrorIs(t, err, lvm.ErrNotFound, "somebody may have written to it")
 }
 
 func TestStoreRefuses(t *testing.T) {
