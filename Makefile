@@ -37,7 +37,7 @@ endif
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@$(if $(GO_OLD),echo; echo '$(GO_MISSING)',true)
 
 .PHONY: build
@@ -53,7 +53,12 @@ deps: ## Install the distribution's packages and fetch the Go modules that the r
 .PHONY: test
 test: deps build ## Run the unit tests with the race detector, then the embedded ones (needs root)
 	@.ci/go-test unit -race ./...
+	@.ci/go-test failpoint -tags failpoint ./internal/failpoint
 	@.ci/go-test embedded -tags embedded -p 1 -count 1 -timeout 30m ./...
+
+.PHONY: kill-matrix-full
+kill-matrix-full: deps ## Kill every process of every verb at every instant (needs root; KILLFLAGS=--lab: also on emulated nodes)
+	@.ci/kill-matrix $(KILLFLAGS)
 
 .PHONY: demo
 demo: deps build ## Deploy and save a real Debian through the installed programs (needs root)

@@ -96,6 +96,7 @@ func (c *session) activateOne(ctx context.Context, g lvm.Group, v lvm.Volume) er
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("activate.activated")
 	c.log("info", "volume %s is active: %s", v.Name, v.Mode)
 	if v.Mode != lvm.Off {
 		if err := c.give(v); err != nil {
@@ -111,6 +112,7 @@ func (c *session) activateOne(ctx context.Context, g lvm.Group, v lvm.Volume) er
 		if v, err = g.Tag(ctx, v.Name, nil, lvm.NewTags(lvm.TagParked)); err != nil {
 			return err
 		}
+		failpoint.Hit("activate.unparked")
 	}
 	if !c.req.Link || v.Mode == lvm.Off {
 		return nil
@@ -136,6 +138,7 @@ func (c *session) park(ctx context.Context, g lvm.Group) error {
 		if _, err := g.Activate(ctx, v.Name, lvm.Off); err != nil {
 			return err
 		}
+		failpoint.Hit("park.off")
 		c.log("info", "volume %s is parked", v.Name)
 	}
 	return nil
@@ -195,6 +198,7 @@ func (c *session) zeroNewSpace(ctx context.Context, g lvm.Group, v lvm.Volume) (
 		if v, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
 			return err
 		}
+		failpoint.Hit("extend.activated")
 		defer func() {
 			_, offErr := g.Activate(context.WithoutCancel(ctx), v.Name, lvm.Off)
 			err = errors.Join(err, offErr)
@@ -207,6 +211,7 @@ func (c *session) zeroNewSpace(ctx context.Context, g lvm.Group, v lvm.Volume) (
 		return err
 	}
 	_, err = g.Tag(ctx, v.Name, nil, lvm.NewTags(tagUnzeroed+"="+from))
+	failpoint.Hit("extend.zeroed")
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"one-clvm/internal/failpoint"
 	"one-clvm/lvm"
 )
 
@@ -35,6 +36,8 @@ func (c *session) setOwner(disk lvm.Volume, uid, gid int, mode os.FileMode) erro
 	if err := own(disk.Path, uid, gid, mode); err != nil {
 		return fmt.Errorf("owner of volume %s: %w", disk.Name, err)
 	}
+	failpoint.Change("own", disk.Name)
+	failpoint.Hit("device.owned")
 	return nil
 }
 

@@ -73,6 +73,7 @@ func openOrMake(dir *beneath.Dir, name string, create bool, uid, gid int) (*bene
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
+		failpoint.Hit("home.made")
 	}
 	return dir.OpenDir(name)
 }

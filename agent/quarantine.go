@@ -29,6 +29,7 @@ type quarantined struct {
 // step carries the tag quarantine and the tags of its VM:
 //
 //	released  a volume in quarantine that RESTORE does not need any more
+//	activated the volume, exclusively on this node
 //	tagged    the volume under its old name
 //	renamed   the volume under a name of its own: the VM's disk is gone
 //	wiped     the same
@@ -62,6 +63,7 @@ func (c *session) quarantine(ctx context.Context, g lvm.Group, v lvm.Volume) (st
 	if err != nil {
 		return "", err
 	}
+	failpoint.Hit("discard.activated")
 	if err := c.take(v); err != nil {
 		return "", err
 	}
@@ -202,7 +204,6 @@ func (c *session) removeWiped(ctx context.Context, g lvm.Group, name string, cle
 		if err := c.soil(ctx, g); err != nil {
 			return stays(name, err)
 		}
-		failpoint.Hit("discard.soiled")
 	}
 	done := c.begin("remove volume " + name)
 	err := g.Remove(ctx, name)
@@ -220,6 +221,7 @@ func (c *session) removeWiped(ctx context.Context, g lvm.Group, name string, cle
 // soil takes back what the group's tag says of its free space.
 func (c *session) soil(ctx context.Context, g lvm.Group) error {
 	_, err := g.TagGroup(ctx, nil, lvm.NewTags(lvm.TagClean))
+	failpoint.Hit("space.soiled")
 	return err
 }
 

@@ -96,6 +96,7 @@ func (c *session) discardReplacements(ctx context.Context, g lvm.Group, volumes 
 //	            refuses the disk
 //	discarded   the replacement under its own name
 //	renamed     the replacement as the disk, still tagged
+//	activated, linked, off   the same
 //	complete    the finished disk
 func (c *session) replace(ctx context.Context, g lvm.Group) error {
 	volumes, err := g.Volumes(ctx)
@@ -143,6 +144,7 @@ func (c *session) replace(ctx context.Context, g lvm.Group) error {
 
 func (c *session) completeReplacement(ctx context.Context, g lvm.Group, home *home) error {
 	v, err := g.Activate(ctx, c.diskName(), lvm.Exclusive)
+	failpoint.Hit("replace.activated")
 	if err == nil {
 		err = errors.Join(c.give(v), home.link("disk."+strconv.Itoa(c.req.Disk), v.Path))
 	}
@@ -154,6 +156,7 @@ func (c *session) completeReplacement(ctx context.Context, g lvm.Group, home *ho
 		if _, err := g.Activate(ctx, v.Name, lvm.Off); err != nil {
 			return err
 		}
+		failpoint.Hit("replace.off")
 	}
 	_, err = g.Tag(ctx, v.Name, nil, lvm.NewTags(tagReplacement))
 	failpoint.Hit("replace.complete")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	"one-clvm/internal/failpoint"
 	"one-clvm/lvm"
 	"one-clvm/tarmode"
 )
@@ -25,6 +26,7 @@ func (c *session) save(ctx context.Context, g lvm.Group) (res Result, err error)
 		if v, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
 			return Result{}, err
 		}
+		failpoint.Hit("save.activated")
 		defer func() {
 			if removing {
 				return // it is gone, or on its way

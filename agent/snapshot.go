@@ -157,7 +157,6 @@ func (c *session) removeSnapshot(ctx context.Context, g lvm.Group, v lvm.Volume)
 	if err := c.soil(ctx, g); err != nil {
 		return err
 	}
-	failpoint.Hit("unsnapshot.tagged")
 	done := c.begin("remove snapshot " + v.Name)
 	err := g.Remove(ctx, v.Name)
 	done(err)
@@ -258,6 +257,7 @@ func (c *session) revertTo(ctx context.Context, g lvm.Group, home *home, disk, f
 	}
 	failpoint.Hit("revert.linked")
 	_, err = g.Tag(ctx, disk.Name, nil, lvm.NewTags(mark))
+	failpoint.Hit("revert.complete")
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kolo/xmlrpc"
 
+	"one-clvm/internal/failpoint"
 	"one-clvm/internal/run"
 )
 
@@ -192,6 +193,7 @@ func (c *Client) Hosts(ctx context.Context) ([]Host, error) {
 // only goes through the API.
 func (c *Client) UpdateImage(ctx context.Context, id int, template string) error {
 	const merge = 1
+	failpoint.Change("update image")
 	if _, err := c.call(ctx, "one.image.update", id, template, merge); err != nil {
 		return fmt.Errorf("image %d: %w", id, err)
 	}

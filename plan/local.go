@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"one-clvm/agent"
+	"one-clvm/internal/failpoint"
 	"one-clvm/lvm"
 	"one-clvm/opennebula"
 )
@@ -203,9 +204,13 @@ func (d *Driver) keepLocal(known localDisks) (err error) {
 		return fmt.Errorf("lock %s: %w", dir, err)
 	}
 	file := d.localFile(known.Host)
+	failpoint.Change("write", file)
 	if err := os.WriteFile(file+".new", text, 0o600); err != nil {
 		return err
 	}
+	failpoint.Hit("local.written")
+	failpoint.Change("rename", file)
 	err = os.Rename(file+".new", file)
+	failpoint.Hit("local.kept")
 	return err
 }

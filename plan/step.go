@@ -10,6 +10,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"one-clvm/agent"
+	"one-clvm/internal/failpoint"
 	"one-clvm/internal/progress"
 	"one-clvm/internal/undo"
 )
@@ -85,9 +86,13 @@ func (d *Driver) Step(ctx context.Context, s Step) error {
 				return agent.Result{}, err
 			}
 		}
+		if changes(q) {
+			failpoint.Change("request", string(q.Op))
+		}
 		return d.Agents.Do(ctx, s.Host, q, metered(transfer, meter))
 	})
 	meter.Stop()
+	failpoint.Hit("step.done")
 	if err != nil && s.Mend != nil {
 		return s.Mend(ctx, err)
 	}
@@ -99,6 +104,11 @@ func (d *Driver) Step(ctx context.Context, s Step) error {
 		return s.Then(res)
 	}
 	return nil
+}
+
+// changes says whether a request leaves something else than it found.
+func changes(q agent.Request) bool {
+	return q.Op != agent.OpVolumes && q.Op != agent.OpDigest && (q.Op != agent.OpSave || q.Remove)
 }
 
 // metered counts what a transfer moves.

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"one-clvm/agent"
+	"one-clvm/internal/failpoint"
 	"one-clvm/internal/run"
 	"one-clvm/opennebula"
 	"one-clvm/plan"
@@ -46,6 +47,7 @@ func (d *Driver) fetched(ctx context.Context, files []string) (local []string, r
 	if !slices.ContainsFunc(files, isURL) {
 		return files, func() error { return nil }, nil
 	}
+	failpoint.Hit("context.fetching")
 	work, err := makeWorkDirectory(d.Config.String("TMP_ROOT"))
 	if err != nil {
 		return nil, nil, err
@@ -72,6 +74,7 @@ func (d *Driver) fetch(ctx context.Context, address, dir string) (string, error)
 	if name == "." || name == "/" || name == ".." {
 		return "", fmt.Errorf("%s names no file", address)
 	}
+	failpoint.Change("fetch", dir)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
@@ -80,6 +83,7 @@ func (d *Driver) fetch(ctx context.Context, address, dir string) (string, error)
 		return "", err
 	}
 	err = errors.Join(d.download(ctx, address, f), f.Close())
+	failpoint.Hit("context.fetched")
 	return f.Name(), err
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"one-clvm/agent"
+	"one-clvm/internal/failpoint"
 	"one-clvm/internal/publish"
 	"one-clvm/opennebula"
 	"one-clvm/plan"
@@ -130,15 +131,18 @@ func (s *savedImage) publish(ctx context.Context, start agent.Start) error {
 	if err := s.file.Flush(); err != nil {
 		return err
 	}
+	failpoint.Hit("image.flushed")
 	if template := recordOf(s.record, start); template != "" {
 		if err := s.driver.Records.UpdateImage(ctx, s.record.ID, template); err != nil {
 			return fmt.Errorf("record that image %d is %s: %w", s.record.ID, start.Mode, err)
 		}
 	}
+	failpoint.Hit("image.recorded")
 	if s.request.Remove {
 		if err := markSaved(s.file.File, s.request); err != nil {
 			return err
 		}
+		failpoint.Hit("image.marked")
 	}
 	return s.file.Publish()
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"one-clvm/agent"
+	"one-clvm/internal/failpoint"
 	"one-clvm/lvm"
 	"one-clvm/plan"
 )
@@ -21,6 +22,7 @@ const savedAttribute = "user.one-clvm.saved"
 func diskMark(q agent.Request) string { return fmt.Sprintf("vm=%d disk=%d", q.VM, q.Disk) }
 
 func markSaved(f *os.File, q agent.Request) error {
+	failpoint.Change("mark", f.Name())
 	err := unix.Fsetxattr(int(f.Fd()), savedAttribute, []byte(diskMark(q)), 0)
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
 		return fmt.Errorf("mark %s as saved: %w", f.Name(), err)
@@ -40,9 +42,11 @@ func forgetSaved(path string) error {
 	if _, err := unix.Getxattr(path, savedAttribute, nil); err != nil {
 		return nil //nolint:nilerr // there is none, and whether the file can be read is seen elsewhere
 	}
+	failpoint.Change("unmark", path)
 	if err := unix.Removexattr(path, savedAttribute); err != nil {
 		return fmt.Errorf("image file %s: take the mark of the last MVDS off: %w", path, err)
 	}
+	failpoint.Hit("image.unmarked")
 	return nil
 }
 

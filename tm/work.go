@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"one-clvm/internal/failpoint"
 )
 
 // workDirectory is a directory for a verb's own files. It is locked as long as the verb
@@ -28,6 +30,8 @@ func makeWorkDirectory(parent string) (*workDirectory, error) {
 		if err != nil {
 			return nil, err
 		}
+		failpoint.Change("mkdir", path)
+		failpoint.Hit("context.made")
 		w, err := lockWorkDirectory(path)
 		if w != nil || err != nil {
 			return w, err
@@ -63,7 +67,9 @@ func lockWorkDirectory(path string) (*workDirectory, error) {
 
 // remove removes the directory with all that is in it, and then lets go of it.
 func (w *workDirectory) remove() error {
+	failpoint.Change("remove", w.Name())
 	err := os.RemoveAll(w.Name())
+	failpoint.Hit("context.removed")
 	return errors.Join(err, w.Close())
 }
 

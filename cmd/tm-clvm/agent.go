@@ -63,7 +63,8 @@ func disks(ctx context.Context, cfg *cxmrc.Config) ([]lvm.PhysicalVolume, error)
 func openGroup(cfg *cxmrc.Config, name string) (lvm.Group, error) {
 	dir := filepath.Join(cfg.String("FILE_VG_DIR"), name)
 	if _, err := os.Stat(filepath.Join(dir, "metadata.json")); err == nil {
-		return filevg.Open(dir)
+		g, err := filevg.Open(dir)
+		return lvm.Traced(g), err
 	}
 	return lvm2.New(name, run.Exec{}, lvm2.Options{Others: cfg.List("ALLOWED_VGS")}), nil
 }

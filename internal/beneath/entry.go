@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"one-clvm/internal/failpoint"
 )
 
 // Readlink reads where a symbolic link of the directory points to.
@@ -34,16 +36,20 @@ func (d *Dir) ReplaceSymlink(name, target string, uid, gid int) error {
 	if err := d.discard(temp); err != nil {
 		return err
 	}
+	failpoint.Change("symlink", name)
 	if err := unix.Symlinkat(target, d.Fd(), temp); err != nil {
 		return d.failed("symlink", name, err)
 	}
 	err := d.chownSymlink(temp, uid, gid)
+	failpoint.Hit("home.symlinked")
 	if err == nil {
+		failpoint.Change("rename", name)
 		err = unix.Renameat(d.Fd(), temp, d.Fd(), name)
 	}
 	if err != nil {
 		return errors.Join(d.failed("replace symlink", name, err), d.discard(temp))
 	}
+	failpoint.Hit("home.linked")
 	return d.sync(name)
 }
 
@@ -78,6 +84,7 @@ func (d *Dir) CreateFile(name string, mode uint32, uid, gid int) (f *os.File, co
 		return nil, nil, nil, err
 	}
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	failpoint.Change("create", name)
 	fd, err := unix.Openat(d.Fd(), temp, flags, 0o600)
 	if err != nil {
 		return nil, nil, nil, d.failed("create", name, err)
@@ -91,6 +98,7 @@ func (d *Dir) CreateFile(name string, mode uint32, uid, gid int) (f *os.File, co
 		f.Close()
 		return nil, nil, nil, errors.Join(d.failed("create", name, err), d.discard(temp))
 	}
+	failpoint.Hit("file.created")
 	finished := false
 	abort = func() {
 		if !finished {
@@ -103,10 +111,12 @@ func (d *Dir) CreateFile(name string, mode uint32, uid, gid int) (f *os.File, co
 		if err := errors.Join(f.Sync(), f.Close()); err != nil {
 			return err
 		}
+		failpoint.Change("rename", name)
 		if err := unix.Renameat(d.Fd(), temp, d.Fd(), name); err != nil {
 			return d.failed("rename into place", name, err)
 		}
 		finished = true
+		failpoint.Hit("file.named")
 		return d.sync(name)
 	}
 	return f, commit, abort, nil
@@ -122,6 +132,10 @@ func (d *Dir) Mkdir(name string, mode uint32, uid, gid int) error {
 	if made != nil && made != unix.EEXIST {
 		return d.failed("mkdir", name, made)
 	}
+	if made == nil {
+		failpoint.Change("mkdir", name)
+		failpoint.Hit("directory.made")
+	}
 	fd, err := OpenDirAt(d.Fd(), name)
 	if err != nil {
 		return d.failed("mkdir", name, err)
@@ -131,9 +145,11 @@ func (d *Dir) Mkdir(name string, mode uint32, uid, gid int) error {
 	if ours, err := dir.unfinished(); err != nil || !ours {
 		return err
 	}
+	failpoint.Change("own", name)
 	if err := errors.Join(unix.Fchown(fd, uid, gid), unix.Fchmod(fd, mode)); err != nil {
 		return d.failed("mkdir", name, err)
 	}
+	failpoint.Hit("directory.owned")
 	return d.sync(name)
 }
 
@@ -162,6 +178,8 @@ func (d *Dir) Remove(name string) error {
 	if err := RemoveAt(d.Fd(), name); err != nil {
 		return d.failed("remove", name, err)
 	}
+	failpoint.Change("remove", name)
+	failpoint.Hit("home.removed")
 	return nil
 }
 

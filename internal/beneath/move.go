@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"one-clvm/internal/failpoint"
 )
 
 // Names are the names of a directory's entries.
@@ -33,6 +35,7 @@ func (d *Dir) MoveTo(ctx context.Context, to *Dir, name string) error {
 	if errors.Is(err, unix.EXDEV) {
 		return d.copyTo(ctx, to, name)
 	}
+	failpoint.Change("move", name)
 	if err != nil {
 		return d.failed("move to "+to.Path(), name, err)
 	}

@@ -1,9 +1,13 @@
 //go:build !failpoint
 
 // Package failpoint names the instants after which a crash must leave nothing that
-// matters. In a build with the tag failpoint, the process kills itself at the one
-// that the environment names; in every other build a Hit costs nothing.
+// matters. In a build with the tag failpoint, tests stop the process at one of them, or
+// have all of them listed; in every other build nothing here costs anything.
 package failpoint
 
 // Hit marks an instant.
 func Hit(string) {}
+
+// Change tells that a state that outlives the process was changed, or is about to be:
+// between any two of these there is a Hit.
+func Change(string, ...string) {}

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"one-clvm/internal/failpoint"
 )
 
 // File is a file without a name (O_TMPFILE): if this process dies, the file
@@ -27,8 +29,13 @@ type File struct {
 // Create makes a file that will be called path.
 func Create(path string) (*File, error) {
 	dir, temp := filepath.Dir(path), filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".saving")
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := os.Remove(temp)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("leftover of an earlier save: %w", err)
+	}
+	if err == nil {
+		failpoint.Change("remove", temp)
+		failpoint.Hit("image.cleared")
 	}
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o660)
 	if err == nil {
@@ -61,14 +68,18 @@ func (u *File) Publish() error {
 func (u *File) rename() error {
 	if u.temp == "" {
 		temp := filepath.Join(filepath.Dir(u.path), "."+filepath.Base(u.path)+".saving")
+		failpoint.Change("link", temp)
 		if err := linkFD(u.File, temp); err != nil {
 			return fmt.Errorf("name %s: %w", temp, err)
 		}
 		u.temp = temp
+		failpoint.Hit("image.named")
 	}
+	failpoint.Change("rename", u.path)
 	if err := os.Rename(u.temp, u.path); err != nil {
 		return errors.Join(err, os.Remove(u.temp))
 	}
+	failpoint.Hit("image.renamed")
 	return errors.Join(syncDir(filepath.Dir(u.path)), u.Close())
 }
 

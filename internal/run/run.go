@@ -13,6 +13,8 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"one-clvm/internal/failpoint"
 )
 
 // Cmd is one call of an external program.
@@ -123,6 +125,7 @@ func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{Status: -1}, fail(-1, "", err)
 	}
+	failpoint.Change("run", c.Path)
 	if err := cmd.Start(); err != nil {
 		return Result{Status: -1}, fail(-1, "", err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"one-clvm/internal/failpoint"
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
 )
@@ -56,6 +57,7 @@ func (g *Group) exclusively(ctx context.Context, fn func() error) error {
 // write runs a command that changes metadata and is therefore never killed.
 func (g *Group) write(ctx context.Context, program string, args ...string) error {
 	_, err := g.lvm(ctx, run.Cmd{Path: program, Args: args, Writer: true})
+	failpoint.Hit("lvm.written")
 	if errors.Is(err, run.ErrStillRunning) {
 		return fmt.Errorf("%w: %w; look at the volume again when the command has ended", lvm.ErrUnknownOutcome, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,12 +62,12 @@ func (s *site) deleteHomeIn(ds int) {
 	assert.False(s, exists(fmt.Sprintf("%s/%d", testbed.DatastorePath(ds), vmID)))
 }
 
-// volumesOf are the volumes of a group.
+// volumesOf are the volumes of a group, but for the bystander.
 func (s *site) volumesOf(group string) []lvm.Volume {
 	s.Helper()
 	var out []lvm.Volume
 	require.NoError(s, json.Unmarshal([]byte(s.root(program, "volumes", "--vg", group, "--json")), &out))
-	return out
+	return slices.DeleteFunc(out, func(v lvm.Volume) bool { return s.bystander != nil && v.Name == bystanderName })
 }
 
 // isIn: the disk is complete, active and linked in that datastore, and nowhere else.

@@ -88,18 +88,26 @@ func (s *site) copyOf(name string) string {
 }
 
 // imageScenes are those of images on the SAN.
-func imageScenes() map[string]scene {
+func imageScenes() []scene {
 	same := func(s *site, a, b string) { assert.Equal(s, s.copyOf(a), s.copyOf(b)) }
 	onVM := func(s *site) { s.vm(fakeoned.CloneDisk(0, s.putImage(sanImage), 0)) }
-	clone := append([]string{"frontend:" + imageVolume(sanImage), at("node1", 0)}, ofImage...)
-	link := clone
-	cloned := func(s *site) { onVM(s); s.ok("clone", clone...) }
-	mvds := append([]string{at("node1", 0), imageVolume(sanImage)}, ofImage...)
-	cpds := append([]string{at("node1", 0), imageVolume(savedImage), "-1"}, ofImage...)
+	clone := verb("clone", "frontend:"+imageVolume(sanImage), at("node1", 0), ofImage)
+	link := verb("ln", clone[1:])
+	cloned := func(s *site) { onVM(s); s.ok("clone", clone[1:]...) }
+	linked := func(s *site) { onVM(s); s.ok("ln", link[1:]...) }
+	cpds := verb("cpds", at("node1", 0), imageVolume(savedImage), -1, ofImage)
 	target := func(s *site) { s.Cleanup(func() { s.dropImage(savedImage) }); s.imageOnSAN(savedImage) }
-	return map[string]scene{
-		"clone": {onVM, "clone", clone, func(s *site) { s.complete(0, lvm.Exclusive); same(s, volume(0), imageVolume(sanImage)) }},
-		"link": {onVM, "ln", link, func(s *site) {
+	saved := func(s *site) { exclusive(s); same(s, volume(0), imageVolume(savedImage)) }
+	free := func(s *site) {
+		assert.False(s, exists(device(0)))
+		v, err := s.group().Volume(s.Context(), imageVolume(sanImage))
+		require.NoError(s, err)
+		assert.Equal(s, lvm.NewTags("one", lvm.KeyTag("image", sanImage)), v.Tags)
+		assert.Equal(s, lvm.Off, v.Mode)
+	}
+	return []scene{
+		{name: "CLONE of a volume", before: onVM, argv: clone, after: func(s *site) { exclusive(s); same(s, volume(0), imageVolume(sanImage)) }},
+		{name: "LN of a volume", before: onVM, argv: link, after: func(s *site) {
 			target, err := os.Readlink(device(0))
 			require.NoError(s, err)
 			v, err := s.group().Volume(s.Context(), imageVolume(sanImage))
@@ -107,27 +115,29 @@ func imageScenes() map[string]scene {
 			assert.Equal(s, v.Path, target)
 			assert.Equal(s, lvm.Exclusive, v.Mode)
 		}},
-		"unlink": {func(s *site) { onVM(s); s.ok("ln", link...) }, "mvds", mvds, func(s *site) {
-			assert.False(s, exists(device(0)))
-			v, err := s.group().Volume(s.Context(), imageVolume(sanImage))
-			require.NoError(s, err)
-			assert.Equal(s, lvm.NewTags("one", lvm.KeyTag("image", sanImage)), v.Tags)
-			assert.Equal(s, lvm.Off, v.Mode)
-		}},
-		"store":  {func(s *site) { cloned(s); target(s) }, "cpds", cpds, func(s *site) { same(s, volume(0), imageVolume(savedImage)) }},
-		"refill": {func(s *site) { cloned(s); s.putImage(savedImage) }, "cpds", cpds, func(s *site) { same(s, volume(0), imageVolume(savedImage)) }},
+		{name: "MVDS of a volume", before: linked, argv: verb("mvds", at("node1", 0), imageVolume(sanImage), ofImage), after: free},
+		{name: "DELETE of a volume in place", before: linked, argv: verb("delete", at("node1", 0), ofImage), after: free},
+		{name: "CPDS to a new volume", before: func(s *site) { cloned(s); target(s) }, argv: cpds, after: saved},
+		{name: "CPDS to a volume", before: func(s *site) { cloned(s); s.putImage(savedImage) }, argv: cpds, after: saved},
+		{name: "CPDS of a snapshot to a volume", before: func(s *site) { cloned(s); s.ok("snap_create", ofSnapshot("node1", 0, 0)...); target(s) },
+			argv: verb("cpds", at("node1", 0), imageVolume(savedImage), 0, ofImage), after: saved},
+		{name: "MVDS to a new volume", before: func(s *site) { cloned(s); target(s) }, argv: verb("mvds", at("node1", 0), imageVolume(savedImage), ofImage),
+			after: func(s *site) {
+				assert.False(s, exists(device(0)))
+				same(s, imageVolume(sanImage), imageVolume(savedImage))
+			}},
 	}
 }
 
 // An image on the SAN through the life of a VM: a copy, the image itself, a new image.
 func TestImagesOnSAN(t *testing.T) {
 	s := start(t, testbed.Options{})
-	for name, c := range imageScenes() {
-		t.Run(name, func(t *testing.T) {
+	for _, c := range imageScenes() {
+		t.Run(c.name, func(t *testing.T) {
 			s := s.in(t)
 			c.before(s)
 			before := s.copyOf(imageVolume(sanImage))
-			s.ok(c.verb, c.argv...)
+			s.ok(c.argv[0], c.argv[1:]...)
 			c.after(s)
 			s.deleteHome()
 			assert.Equal(t, before, s.copyOf(imageVolume(sanImage)), "no VM's end touches an image")

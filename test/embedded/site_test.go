@@ -4,7 +4,6 @@ package embedded
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -39,6 +38,9 @@ type site struct {
 	machine *testbed.Machine
 	oned    *fakeoned.Server
 	mounts  []string // at the beginning
+
+	bystander *bystander // if there is one: it is not one of volumes()
+	processes []process  // that are there whatever happens
 }
 
 // start makes a machine for a test, with oned 7.4, and looks at its end for what is left.
@@ -49,7 +51,7 @@ func start(t *testing.T, options testbed.Options) *site {
 	}
 	machine, err := testbed.Start(t.Context(), options)
 	require.NoError(t, err)
-	s := &site{t, machine, machine.Oned, mounts(t)}
+	s := &site{T: t, machine: machine, oned: machine.Oned, mounts: mounts(t)}
 	t.Cleanup(func() {
 		s.nothingLeft()
 		assert.NoError(t, machine.Stop())
@@ -63,14 +65,15 @@ func start(t *testing.T, options testbed.Options) *site {
 
 // in is the same site for a subtest, which must leave nothing, either.
 func (s *site) in(t *testing.T) *site {
-	sub := &site{t, s.machine, s.oned, s.mounts}
+	sub := *s
+	sub.T = t
 	t.Cleanup(func() {
 		sub.nothingLeft()
 		if t.Failed() {
 			sub.scrap()
 		}
 	})
-	return sub
+	return &sub
 }
 
 // scrap removes by force what a failed test left, so that the next one starts clean.
@@ -79,6 +82,9 @@ func (s *site) scrap() {
 	require.NoError(s, os.RemoveAll(home))
 	s.root(program, "vg", "destroy", testbed.Group)
 	s.root(program, "vg", "create", testbed.Group, "--size", "1T")
+	if s.bystander != nil {
+		s.addBystander()
+	}
 }
 
 // release makes the front-end one of that version of OpenNebula.
@@ -233,12 +239,10 @@ func (s *site) volume(disk int) lvm.Volume {
 	return lvm.Volume{}
 }
 
-// volumes are all of the group's.
+// volumes are all of the group's, but for the bystander.
 func (s *site) volumes() []lvm.Volume {
 	s.Helper()
-	var out []lvm.Volume
-	require.NoError(s, json.Unmarshal([]byte(s.root(program, "volumes", "--vg", testbed.Group, "--json")), &out))
-	return out
+	return s.volumesOf(testbed.Group)
 }
 
 // deleteDisk and deleteHome are what oned does at the end of a VM.

@@ -26,7 +26,7 @@ type Build string
 const (
 	// Plain is the program as it is shipped.
 	Plain Build = "plain"
-	// Failpoints is the program that kills itself where ONE_CLVM_FAILPOINT says.
+	// Failpoints is the program that can be stopped at every step (internal/failpoint).
 	Failpoints Build = "failpoint"
 )
 
