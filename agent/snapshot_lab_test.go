@@ -80,6 +80,7 @@ func (l labNodes) saved(q Request) string {
 // The life of a disk with snapshots, while its VM runs and while it does not, on two nodes
 // with real LVM2 and a lock manager.
 func TestSnapshotsOnTheLab(t *testing.T) {
+	t.Parallel()
 	c := labtest.Start(t, profile.Cluster)
 	l := labNodes{t, c, &Client{Runner: run.Exec{}, Version: "lab", StallTimeout: time.Minute, OnLog: func(line LogLine) { t.Log(line.Text) }}}
 	create := l.request(OpCreate)
@@ -142,6 +143,7 @@ func TestSnapshotsOnTheLab(t *testing.T) {
 
 // A snapshot that has run out of space is refused with a sentence, and goes.
 func TestInvalidSnapshotOnTheLab(t *testing.T) {
+	t.Parallel()
 	c := labtest.Start(t, profile.Cluster)
 	l := labNodes{t, c, &Client{Runner: run.Exec{}, Version: "lab", StallTimeout: time.Minute}}
 	create := l.request(OpCreate)

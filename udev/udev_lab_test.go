@@ -17,6 +17,7 @@ import (
 // The real udev gives exactly the volumes that are ours to oneadmin, takes them back when
 // they are deleted, and leaves everybody else's alone.
 func TestRulesOnARealNode(t *testing.T) {
+	t.Parallel()
 	c := labtest.Start(t, profile.Single)
 	n := c.Nodes[0]
 	require.NoError(t, n.Put(t.Context(), "/etc/udev/rules.d/"+RulesFile, strings.NewReader(Rules), 0o644, 0))

@@ -16,6 +16,7 @@ import (
 )
 
 func TestBootsWhereTheSnapshotCannotBeResumed(t *testing.T) {
+	t.Parallel()
 	made, err := image.Make(t.Context(), os.Stderr)
 	require.NoError(t, err)
 	c, err := newCluster(profile.Single, made)

@@ -58,6 +58,7 @@ func takes(t *testing.T, n *cluster.Node) {
 }
 
 func TestExclusiveUnderSanlock(t *testing.T) {
+	t.Parallel()
 	c := labtest.Start(t, profile.Sanlock)
 	c.Output(t, c.Nodes[0], "lvcreate", "-y", "-Wn", "-Zn", "-aey", "-L", "8m", "-n", "lv-one-1-0", cluster.Group)
 	_, err := c.Nodes[1].Output(t.Context(), "lvchange", "-aey", volume)
@@ -67,6 +68,7 @@ func TestExclusiveUnderSanlock(t *testing.T) {
 }
 
 func TestKilledHolderIsFencedAndTheOtherTakesOver(t *testing.T) {
+	t.Parallel()
 	c, holder, other := holding(t)
 	require.NoError(t, holder.Kill())
 	fenced(t, c, holder, "ok")
@@ -80,6 +82,7 @@ func TestKilledHolderIsFencedAndTheOtherTakesOver(t *testing.T) {
 }
 
 func TestWithoutFencingNobodyTakesOver(t *testing.T) {
+	t.Parallel()
 	c, holder, other := holding(t)
 	require.NoError(t, c.RefuseFencing(true))
 	require.NoError(t, holder.Kill())
@@ -95,6 +98,7 @@ func TestWithoutFencingNobodyTakesOver(t *testing.T) {
 }
 
 func TestFrozenNodeIsFenced(t *testing.T) {
+	t.Parallel()
 	c, holder, other := holding(t)
 	require.NoError(t, holder.Pause())
 	fenced(t, c, holder, "ok")
@@ -105,6 +109,7 @@ func TestFrozenNodeIsFenced(t *testing.T) {
 }
 
 func TestFreezeThatEndsInTime(t *testing.T) {
+	t.Parallel()
 	c, holder, _ := holding(t)
 	require.NoError(t, holder.Pause())
 	require.NoError(t, holder.Resume())
@@ -115,6 +120,7 @@ func TestFreezeThatEndsInTime(t *testing.T) {
 }
 
 func TestCutOfThePrivateLinkLeavesOne(t *testing.T) {
+	t.Parallel()
 	c, holder, _ := holding(t)
 	require.NoError(t, holder.Cut(t.Context(), cluster.Private))
 	require.Eventually(t, func() bool {
@@ -135,6 +141,7 @@ func TestCutOfThePrivateLinkLeavesOne(t *testing.T) {
 }
 
 func TestCutOfTheManagementLink(t *testing.T) {
+	t.Parallel()
 	c := labtest.Start(t, profile.Single)
 	n := c.Nodes[0]
 	ssh := func() error {
@@ -150,6 +157,7 @@ func TestCutOfTheManagementLink(t *testing.T) {
 }
 
 func TestDiskFaultsAreOfOneNode(t *testing.T) {
+	t.Parallel()
 	c := labtest.Start(t, profile.Legacy)
 	writer, reader := c.Nodes[0], c.Nodes[1]
 	const text = "written on node1"
@@ -181,6 +189,7 @@ func TestDiskFaultsAreOfOneNode(t *testing.T) {
 }
 
 func TestFull(t *testing.T) {
+	t.Parallel()
 	c := labtest.Start(t, profile.Single)
 	n := c.Nodes[0]
 	require.NoError(t, n.FillGroup(t.Context()))

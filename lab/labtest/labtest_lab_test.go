@@ -16,8 +16,10 @@ import (
 )
 
 func TestEveryProfileComesUp(t *testing.T) {
+	t.Parallel()
 	for _, p := range profile.All() {
 		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
 			c := labtest.Start(t, p)
 			require.Len(t, c.Nodes, p.Nodes)
 			for _, n := range c.Nodes {
@@ -37,6 +39,7 @@ func TestEveryProfileComesUp(t *testing.T) {
 }
 
 func TestSSHReachesTheAgent(t *testing.T) {
+	t.Parallel()
 	c := labtest.Start(t, profile.Cluster)
 	for _, n := range c.Nodes {
 		for _, x := range []struct{ user, command, want string }{

@@ -50,6 +50,7 @@ func (w *directoryWriter) Write(p []byte) (int, error) {
 }
 
 func TestNothingIsLeft(t *testing.T) {
+	t.Parallel()
 	directory := ""
 	t.Run("of a lab", func(t *testing.T) {
 		c := labtest.Start(t, profile.Legacy)

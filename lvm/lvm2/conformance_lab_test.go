@@ -25,6 +25,7 @@ func TestConformanceOfRealLVM(t *testing.T) {
 		lvmtest.Run(t, func(t *testing.T) lvmtest.Fixture { return realLVM(t, p, group) })
 		return
 	}
+	t.Parallel()
 	profiles := profile.All()
 	if testing.Short() { // the one in which most can go wrong
 		profiles = []profile.Profile{profile.Cluster}

@@ -34,8 +34,10 @@ func onNodes(t *testing.T, p profile.Profile) (labtest.Cluster, *lvm2.Group, *lv
 
 // TestExclusiveMeansExclusive: the second node is refused, and told who has the volume.
 func TestExclusiveMeansExclusive(t *testing.T) {
+	t.Parallel()
 	for _, p := range []profile.Profile{profile.Cluster, profile.Sanlock} {
 		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
 			_, one, two := onNodes(t, p)
 			activate := func(g *lvm2.Group, mode lvm.Mode) error {
 				started := time.Now()
@@ -78,6 +80,7 @@ func TestExclusiveMeansExclusive(t *testing.T) {
 // TestHolderDies: without fencing the survivor does not get the volume, and it is told
 // why; with it, it gets it.
 func TestHolderDies(t *testing.T) {
+	t.Parallel()
 	c, one, two := onNodes(t, profile.Cluster)
 	require.NoError(t, c.RefuseFencing(true))
 	_, err := one.Activate(t.Context(), disk, lvm.Off)
@@ -113,6 +116,7 @@ func TestHolderDies(t *testing.T) {
 // TestGuestsGroupOnRealLVM: a guest makes a volume group inside its disk. The node's LVM
 // is set up as carelessly as it can be; the suite's calls do not see that group.
 func TestGuestsGroupOnRealLVM(t *testing.T) {
+	t.Parallel()
 	c, one, _ := onNodes(t, profile.Single)
 	n := c.Nodes[0]
 	careless := "devices {\n obtain_device_list_from_udev=0\n use_devicesfile=0\n scan_lvs=1\n}\nbackup {\n backup=0\n archive=0\n}\n"
@@ -140,8 +144,10 @@ func TestGuestsGroupOnRealLVM(t *testing.T) {
 // the volume is shared, and a volume that is shared all its life. It logs what the window
 // costs, and holds what the other one gives up.
 func TestWindowOrAlwaysShared(t *testing.T) {
+	t.Parallel()
 	for _, p := range []profile.Profile{profile.Cluster, profile.Sanlock} {
 		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
 			_, one, two := onNodes(t, p)
 			to := func(g *lvm2.Group, mode lvm.Mode) time.Duration {
 				started := time.Now()

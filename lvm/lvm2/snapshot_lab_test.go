@@ -41,8 +41,10 @@ func headOnLab(t *testing.T, c labtest.Cluster, path string) string {
 
 // What the double of LVM2 says of snapshots is what LVM2 does.
 func TestSnapshotsOnRealLVM(t *testing.T) {
+	t.Parallel()
 	for _, p := range []profile.Profile{profile.Single, profile.Cluster, profile.Sanlock} {
 		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
 			c := labtest.Start(t, p)
 			g, v := onLab(t, c)
 			ctx := t.Context()
@@ -92,6 +94,7 @@ func TestSnapshotsOnRealLVM(t *testing.T) {
 
 // A snapshot that runs out of space says so, and can be removed.
 func TestInvalidSnapshotOnRealLVM(t *testing.T) {
+	t.Parallel()
 	c := labtest.Start(t, profile.Cluster)
 	g, v := onLab(t, c)
 	small := snapshotOf
@@ -117,8 +120,10 @@ func TestInvalidSnapshotOnRealLVM(t *testing.T) {
 
 // A snapshot is where its origin is: no other node takes, removes or activates anything.
 func TestSnapshotOnTheOtherNode(t *testing.T) {
+	t.Parallel()
 	for _, p := range []profile.Profile{profile.Cluster, profile.Sanlock} {
 		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
 			c := labtest.Start(t, p)
 			g, _ := onLab(t, c)
 			other := lvm2.New(lab.Group, c.Nodes[1], lvm2.Options{})

@@ -23,6 +23,7 @@ var created = regexp.MustCompile(`create volume \S+ done in (\S+)`)
 
 // Two front-ends deploy 16 disks at once on two nodes into one volume group.
 func TestDisksInParallel(t *testing.T) {
+	t.Parallel()
 	s := start(t, profile.Cluster, nil)
 	const disks = 16
 	var all sync.WaitGroup

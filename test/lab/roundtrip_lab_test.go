@@ -21,6 +21,7 @@ import (
 // A Debian goes through a disk on one node, the other node, an image, and a disk again, and
 // is what it was.
 func TestRoundTripOfDebian(t *testing.T) {
+	t.Parallel()
 	s := start(t, profile.Cluster, map[string]string{"MODE": "TZST"})
 	root, err := build.Repository()
 	require.NoError(t, err)

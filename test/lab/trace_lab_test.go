@@ -153,6 +153,7 @@ var expected = map[string]where{
 // What a real oned called, in its order and with its documents, leaves the volumes, their
 // activation and the links right after each step.
 func TestTraceOfOned(t *testing.T) {
+	t.Parallel()
 	s := start(t, profile.Cluster, map[string]string{"SNAPSHOT_SPACE": "10"})
 	for _, file := range []string{"vms/0/context.sh", "vms/1/context.sh"} {
 		s.write(file, "ONE=1\n")

@@ -26,6 +26,7 @@ const secret = "another tenant's secret "
 
 // No disk shows what its extents held before, from the first to the last.
 func TestNoOldBytes(t *testing.T) {
+	t.Parallel()
 	s := start(t, profile.Single, nil)
 	n := s.Nodes[0]
 	g := s.group(n)
