@@ -40,6 +40,7 @@ type site struct {
 	oned      *fakeoned.Server
 	directory string // of the front-end: ONE_LOCATION
 	program   string
+	settings  map[string]string // cxmrc
 }
 
 // start starts a cluster and a front-end of OpenNebula 7.4 with these settings in cxmrc.
@@ -58,16 +59,28 @@ func start(t *testing.T, p profile.Profile, settings map[string]string) *site {
 		s.oned.Put(fakeoned.Hosts, i, fakeoned.Host(i, n.Name, 2))
 		s.shareHome(n)
 	}
-	all := map[string]string{"VG_NAME": cluster.Group, "FRONTEND": "frontend", "CONNECT_TIMEOUT": "120", "SSH_OPTIONS": "-F " + s.SSHConfig() + " -l oneadmin"}
-	maps.Copy(all, settings)
+	s.settings = map[string]string{"VG_NAME": cluster.Group, "FRONTEND": "frontend", "CONNECT_TIMEOUT": "120", "SSH_OPTIONS": "-F " + s.SSHConfig() + " -l oneadmin"}
+	maps.Copy(s.settings, settings)
 	s.write("var/remotes/VERSION", "7.4.0\n")
 	s.write("one_auth", fakeoned.Session+"\n")
+	s.writeSettings()
+	return s
+}
+
+// set changes a setting in cxmrc.
+func (s *site) set(name, value string) {
+	s.Helper()
+	s.settings[name] = value
+	s.writeSettings()
+}
+
+func (s *site) writeSettings() {
+	s.Helper()
 	text := ""
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		text += fmt.Sprintf("%s=%q\n", name, all[name])
+	for _, name := range slices.Sorted(maps.Keys(s.settings)) {
+		text += fmt.Sprintf("%s=%q\n", name, s.settings[name])
 	}
 	s.write("var/remotes/etc/tm/clvm/cxmrc", text)
-	return s
 }
 
 // shareHome gives the lab's system datastore the number of the recorded one.
