@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -206,7 +207,7 @@ func (c *session) removeWiped(ctx context.Context, g lvm.Group, name string, cle
 		}
 	}
 	done := c.begin("remove volume " + name)
-	err := g.Remove(ctx, name)
+	err := whenUnused(ctx, func() error { return g.Remove(ctx, name) })
 	done(err)
 	if err != nil {
 		return stays(name, err)
@@ -216,6 +217,28 @@ func (c *session) removeWiped(ctx context.Context, g lvm.Group, name string, cle
 		return c.soil(ctx, g)
 	}
 	return nil
+}
+
+// udev has a look at each device that was written to, just after the writer has closed it.
+const (
+	udevTime  = 10 * time.Second
+	udevPause = 100 * time.Millisecond
+)
+
+// whenUnused changes a volume that no VM can have open any more. What has it open all the
+// same is udev, and gone soon.
+func whenUnused(ctx context.Context, change func() error) error {
+	for deadline := time.Now().Add(udevTime); ; {
+		err := change()
+		if !errors.Is(err, lvm.ErrInUse) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(udevPause):
+		}
+	}
 }
 
 // soil takes back what the group's tag says of its free space.

@@ -337,3 +337,20 @@ func TestWipeFreeRunsOnce(t *testing.T) {
 	assert.NotEmpty(t, n.group.names(), "reap leaves its pieces alone")
 	require.NoError(t, lock.unlock())
 }
+
+// udev opens a device that was just written to, for a moment.
+func TestRemoveAwaitsUdev(t *testing.T) {
+	n := newNode(t)
+	n.group.put(t, disk0, "the disk", "one", "vm=42", "disk=0", "ds=101")
+	looks := 0
+	n.group.before = func(op, name string) {
+		if op == "remove" {
+			looks++
+			n.group.open[name] = looks == 1
+		}
+	}
+	_, err := n.do(n.request(OpRemove), Transfer{})
+	require.NoError(t, err)
+	assert.Equal(t, 2, looks)
+	assert.Empty(t, n.group.volumes)
+}
