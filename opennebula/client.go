@@ -22,6 +22,7 @@ const (
 	codeAuthentication = 0x0100
 	codeAuthorization  = 0x0200
 	codeNoExists       = 0x0400
+	codeNoMethod       = -506 // of the XML-RPC library: this oned has no such call
 )
 
 // APIError is an error that oned answered a call with.

@@ -33,6 +33,9 @@ type Datastore struct {
 // Origin names the datastore as the origin of a setting: "datastore 101".
 func (d *Datastore) Origin() string { return fmt.Sprintf("datastore %d", d.ID) }
 
+// IsSystem says whether VMs' homes are in it.
+func (d *Datastore) IsSystem() bool { return d.Type == DatastoreSystem }
+
 // ParseDatastore reads a datastore document.
 func ParseDatastore(r io.Reader) (*Datastore, error) {
 	root, err := parseRoot(r, "DATASTORE")

@@ -26,6 +26,7 @@ type Host struct {
 	State     HostState
 	ClusterID int // None outside of clusters
 	VMs       []int
+	MemUsage  int64 // MiB that oned counts for its VMs
 }
 
 // Usable says that oned neither found the host dead nor was told to leave it alone.
@@ -80,5 +81,12 @@ func readHost(root *etree.Element) (*Host, error) {
 	h.State = HostState(f.number(None, "STATE"))
 	h.ClusterID = f.number(None, "CLUSTER_ID")
 	h.VMs = f.ids("VMS")
+	if share := root.SelectElement("HOST_SHARE"); share != nil {
+		used := &fields{element: share, object: f.object}
+		h.MemUsage = used.mebibytes("MEM_USAGE") >> 10 // it is in KiB
+		if f.err == nil {
+			f.err = used.err
+		}
+	}
 	return h, f.err
 }

@@ -92,12 +92,24 @@ var methods = map[string]func(*Server, Call) (any, *failure){
 	"one.vmpool.info":    pool(VMs),
 	"one.imagepool.info": pool(Images),
 	"one.hostpool.info":  pool(Hosts),
-	"one.image.update":   updateImage,
+	"one.hookpool.info":  pool(Hooks),
+	"one.system.config":  config,
+
+	"one.datastorepool.info": pool(Datastores),
+	"one.image.update":       updateImage,
 }
 
 // pool serves all objects of a kind, whatever range and filter was asked for.
 func pool(kind Kind) func(*Server, Call) (any, *failure) {
 	return func(s *Server, _ Call) (any, *failure) { return s.pool(kind), nil }
+}
+
+// config serves oned's configuration: object 0 of its kind, an empty one without it.
+func config(s *Server, _ Call) (any, *failure) {
+	if document := s.Document(Configuration, 0); document != "" {
+		return document, nil
+	}
+	return "<OPENNEBULA_CONFIGURATION/>", nil
 }
 
 // info serves one object; oned's error text calls its kind by name.

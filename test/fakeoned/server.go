@@ -44,6 +44,9 @@ const (
 	Images     Kind = "IMAGE"
 	Datastores Kind = "DATASTORE"
 	Hosts      Kind = "HOST"
+	Hooks      Kind = "HOOK"
+
+	Configuration Kind = "OPENNEBULA_CONFIGURATION"
 )
 
 // Behaviour is how the server misbehaves. The zero value: not at all.
