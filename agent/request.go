@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"one-clvm/agent/facts"
 	"one-clvm/lvm"
 	"one-clvm/tarmode"
 )
@@ -44,11 +45,12 @@ const (
 	OpAudit    Op = "audit"    // the volumes, and what belongs to them on this node
 	OpReap     Op = "reap"     // wipe and remove what is in quarantine
 	OpWipeFree Op = "wipefree" // wipe the volume group's free space
+	OpFacts    Op = "facts"    // what the node says of itself
 )
 
 // ofGroup: the operation is about a volume group, not about a VM.
 func (o Op) ofGroup() bool {
-	return slices.Contains([]Op{OpMonitor, OpVolumes, OpDisks, OpAudit, OpReap, OpWipeFree}, o)
+	return slices.Contains([]Op{OpMonitor, OpVolumes, OpDisks, OpAudit, OpReap, OpWipeFree, OpFacts}, o)
 }
 
 // Content is what a new volume is filled with.
@@ -115,10 +117,11 @@ type Request struct {
 	Mode     tarmode.Mode `json:"mode,omitempty"` // of OpSave: what is wanted
 	Level    int          `json:"level,omitempty"`
 	Activate lvm.Mode     `json:"activate,omitempty"`
-	Window   *Window      `json:"window,omitempty"` // of OpActivate shared: which migration, and for how long
-	Link     bool         `json:"link,omitempty"`   // of OpActivate: also (re)make disk.N in the home
-	Wipe     Wipe         `json:"wipe,omitempty"`   // against old data; "" is WipeDelete
-	Force    bool         `json:"force,omitempty"`  // of OpReap: also what another node was wiping, which is down
+	Window   *Window      `json:"window,omitempty"`    // of OpActivate shared: which migration, and for how long
+	Link     bool         `json:"link,omitempty"`      // of OpActivate: also (re)make disk.N in the home
+	Wipe     Wipe         `json:"wipe,omitempty"`      // against old data; "" is WipeDelete
+	FrontEnd string       `json:"front_end,omitempty"` // of OpFacts: the machine to reach from there
+	Force    bool         `json:"force,omitempty"`     // of OpReap: also what another node was wiping, which is down
 	// Remove: OpSave and OpStore remove the volume once its content is elsewhere, OpReplace what
 	// OpRestore made instead of using it.
 	Remove bool `json:"remove,omitempty"`
@@ -143,6 +146,7 @@ type Result struct {
 	Disks  []lvm.PhysicalVolume `json:"disks,omitempty"`  // of OpDisks
 	Links  []Link               `json:"links,omitempty"`  // of OpAudit
 	Wiping []string             `json:"wiping,omitempty"` // of OpAudit: volumes
+	Facts  *facts.Facts         `json:"facts,omitempty"`  // of OpFacts
 }
 
 // Start tells the receiver of a save what comes.
@@ -215,7 +219,7 @@ func (q *Request) validate(c *Config) error {
 
 func (q *Request) validateIDs(*Config) error {
 	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpDigest, OpPublish,
-		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpAudit, OpReap, OpWipeFree}
+		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpAudit, OpReap, OpWipeFree, OpFacts}
 	switch {
 	case !slices.Contains(known, q.Op):
 		return fmt.Errorf("operation %q is not known to this agent", q.Op)
@@ -231,6 +235,8 @@ func (q *Request) validateIDs(*Config) error {
 		return fmt.Errorf("needs one disk")
 	case q.TakeOver != "" && !hostPattern.MatchString(q.TakeOver):
 		return fmt.Errorf("host name %q", q.TakeOver)
+	case q.FrontEnd != "" && (!hostPattern.MatchString(q.FrontEnd) || q.Op != OpFacts):
+		return fmt.Errorf("front-end %q", q.FrontEnd)
 	case q.Patience < 0 || q.Patience > maxPatience:
 		return fmt.Errorf("patience of %d seconds", q.Patience)
 	case q.Activate < lvm.Off || q.Activate > lvm.Shared:
@@ -262,7 +268,7 @@ func (q *Request) validateSnapshot(*Config) error {
 }
 
 func (q *Request) validateGroup(c *Config) error {
-	if q.Group == "" && (q.Op == OpFile || q.Op == OpMoveHome || q.Op == OpDisks) {
+	if q.Group == "" && slices.Contains([]Op{OpFile, OpMoveHome, OpDisks, OpFacts}, q.Op) {
 		return nil
 	}
 	return validateGroupName(q.Group, c)

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"one-clvm/agent/facts"
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
 )
@@ -39,6 +40,7 @@ type Server struct {
 	OpenGroup func(name string) (lvm.Group, error)
 	Own       func(path string, uid, gid int, mode os.FileMode) error // of a volume's device; nil: chown
 	Disks     func(context.Context) ([]lvm.PhysicalVolume, error)
+	Facts     func(ctx context.Context, frontEnd string) *facts.Facts
 	Version   string
 	Self      string // the program that Confined runs in, with the argument "confined"
 }
@@ -243,6 +245,9 @@ func (c *session) perform(ctx context.Context) (Result, error) {
 	if c.req.Op == OpDisks {
 		disks, err := c.Disks(ctx)
 		return Result{Disks: disks}, err
+	}
+	if c.req.Op == OpFacts {
+		return Result{Facts: c.Facts(ctx, c.req.FrontEnd)}, nil
 	}
 	var g lvm.Group
 	if c.req.Group != "" {

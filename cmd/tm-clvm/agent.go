@@ -4,10 +4,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"one-clvm/agent"
+	"one-clvm/agent/facts"
 	"one-clvm/cxmrc"
 	"one-clvm/internal/command"
 	"one-clvm/internal/run"
@@ -32,7 +34,15 @@ func runAgent(ctx context.Context, _ []string, io command.Stdio) error {
 	server.Config = settings(cfg)
 	server.OpenGroup = func(name string) (lvm.Group, error) { return openGroup(cfg, name) }
 	server.Disks = func(ctx context.Context) ([]lvm.PhysicalVolume, error) { return disks(ctx, cfg) }
+	server.Facts = func(ctx context.Context, frontEnd string) *facts.Facts { return collector(cfg, frontEnd).Collect(ctx) }
 	return server.Serve(ctx, io.In, io.Out)
+}
+
+func collector(cfg *cxmrc.Config, frontEnd string) facts.Collector {
+	return facts.Collector{
+		Runner: run.Exec{}, Root: "/", Installed: run.Installed, Version: version.String(), Now: time.Now,
+		Groups: cfg.List("ALLOWED_VGS"), HomeBases: cfg.List("HOME_BASE"), Owner: cfg.String("OWNER"), FileVGDir: cfg.String("FILE_VG_DIR"), FrontEnd: frontEnd,
+	}
 }
 
 func settings(cfg *cxmrc.Config) agent.Config {
