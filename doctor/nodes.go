@@ -1,0 +1,319 @@
+package doctor
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"one-clvm/agent/facts"
+	"one-clvm/cxmrc"
+	sudoers "one-clvm/sudoers.d"
+	"one-clvm/udev"
+)
+
+// install is how a file that the suite ships gets to its place.
+func install(n Node, v *View, name, path, mode, then string) *Fix {
+	return fix(n.Name, "%s doctor print %s | install -o root -g root -m %s /dev/stdin %s%s", v.FrontEnd.Program, name, mode, path, then)
+}
+
+// adviceInError is a command that the error of an agent ends with.
+var adviceInError = regexp.MustCompile(`run: (ch(?:mod|own) [\w+-]+ [\w./-]+)$`)
+
+func reachable(j *judge) {
+	for _, n := range j.Nodes {
+		if n.Err == nil {
+			continue
+		}
+		text := n.Err.Error()
+		m := adviceInError.FindStringSubmatch(text)
+		switch {
+		case m != nil:
+			j.fail(n.Name, fix(n.Name, "%s", m[1]), "%s", text)
+		case strings.Contains(text, "password is required"), strings.Contains(text, "a terminal is required"):
+			j.fail(n.Name, sudoFix(n, j.View), "oneadmin may not start the agent by sudo: %s", text)
+		case strings.Contains(text, "Host key verification"):
+			j.fail(n.Name, fix("", "runuser -u oneadmin -- ssh-keyscan %s >> ~oneadmin/.ssh/known_hosts", n.Name), "%s; compare the key with that of the node before you trust it", text)
+		case strings.Contains(text, "Permission denied"):
+			j.fail(n.Name, fix("", "runuser -u oneadmin -- ssh-copy-id %s", n.Name), "%s", text)
+		case strings.Contains(text, "command not found"), strings.Contains(text, "No such file"):
+			j.fail(n.Name, copyProgram(n, j.View), "%s", text)
+		default:
+			j.fail(n.Name, fix("", "runuser -u oneadmin -- ssh %s true", n.Name), "%s; the command shows more", text)
+		}
+	}
+	j.ok("%d nodes answer", len(j.Nodes))
+}
+
+func copyProgram(n Node, v *View) *Fix {
+	return fix("", "scp %s root@%s:%s", v.FrontEnd.Program, n.Name, v.FrontEnd.Program)
+}
+
+func sudoFix(n Node, v *View) *Fix {
+	return install(n, v, "sudoers", facts.SudoersFile, "0440", "")
+}
+
+func sudoRule(j *judge) {
+	j.each(func(n Node, f *facts.Facts) {
+		file, told := f.Files[facts.SudoersFile]
+		switch {
+		case !told:
+		case file.Missing:
+			j.fail(n.Name, sudoFix(n, j.View), "%s is missing; another rule lets oneadmin start the agent, perhaps a wider one", facts.SudoersFile)
+		case file.Content != sudoers.Rule:
+			j.fail(n.Name, sudoFix(n, j.View), "%s is not as it was shipped: oneadmin may do more as root, or less, than it should", facts.SudoersFile)
+		case file.UID != 0 || file.Mode&0o022 != 0 || file.Links:
+			j.fail(n.Name, sudoFix(n, j.View), "%s can be written by others than root (mode %04o, user %d)", facts.SudoersFile, file.Mode, file.UID)
+		}
+	})
+	j.ok("one rule, one program, as shipped")
+}
+
+func versions(j *judge) {
+	j.each(func(n Node, f *facts.Facts) {
+		if f.Version != j.FrontEnd.Version {
+			j.warn(n.Name, copyProgram(n, j.View), "it has version %s, the front-end %s", f.Version, j.FrontEnd.Version)
+		}
+	})
+	j.ok("%s everywhere", j.FrontEnd.Version)
+}
+
+// Clocks that differ more than this are told; GFS2 takes the times of files from the node
+// that wrote them. The way of an answer costs something, too.
+const (
+	skewTold = 2 * time.Second
+	skewBad  = 30 * time.Second
+)
+
+func clocks(j *judge) {
+	j.each(func(n Node, f *facts.Facts) {
+		skew := f.Finished.Sub(n.Answered)
+		if skew.Abs() <= skewTold {
+			return
+		}
+		set := fix("", "ssh root@%s date -s @$(date +%%s)", n.Name)
+		if f.Tools["chronyc"] {
+			set = fix(n.Name, "chronyc makestep")
+		}
+		severity, word := Warn, "ahead of"
+		if skew.Abs() > skewBad {
+			severity = Fail
+		}
+		if skew < 0 {
+			word = "behind"
+		}
+		j.add(severity, n.Name, set, "its clock is %s %s the front-end's", skew.Abs().Round(100*time.Millisecond), word)
+	})
+	j.ok("within %s", skewTold)
+}
+
+// packages that programs come from, as Debian calls them.
+var packages = map[string]string{
+	"lvm": "lvm2", "dmsetup": "dmsetup", "lvmlockctl": "lvm2-lockd", "dlm_tool": "dlm-controld", "sanlock": "sanlock", "gfs2_edit": "gfs2-utils",
+	"mkfs.xfs": "xfsprogs", "mkfs.btrfs": "btrfs-progs", "mkfs.vfat": "dosfstools", "mkfs.ext2": "e2fsprogs", "mkfs.ext3": "e2fsprogs", "mkfs.ext4": "e2fsprogs", "mkswap": "util-linux",
+}
+
+// oldestLVM has reports in JSON.
+var oldestLVM = []int{2, 2, 158}
+
+func programs(j *judge) {
+	j.each(func(n Node, f *facts.Facts) {
+		for _, program := range needed(f) {
+			if here, told := f.Tools[program]; told && !here {
+				j.fail(n.Name, fix(n.Name, "apt-get install %s", packages[program]), "%s is not installed", program)
+			}
+		}
+		if f.LVM != nil && older(f.LVM.Version, oldestLVM) {
+			j.fail(n.Name, nil, "LVM %s is too old: 2.02.158 is the first with reports in JSON", f.LVM.Version)
+		}
+	})
+	j.ok("all programs that are needed")
+}
+
+// needed are the programs that a node cannot do without, for what it is.
+func needed(f *facts.Facts) []string {
+	if f.LVM == nil && len(f.FileGroups) > 0 {
+		return []string{"mkfs.ext4"}
+	}
+	list := []string{"lvm", "dmsetup"}
+	if f.LVM != nil {
+		for _, g := range f.LVM.Groups {
+			switch g.LockManager {
+			case "dlm":
+				list = append(list, "lvmlockctl", "dlm_tool")
+			case "sanlock":
+				list = append(list, "lvmlockctl", "sanlock")
+			}
+		}
+	}
+	if len(f.GFS2) > 0 {
+		list = append(list, "gfs2_edit")
+	}
+	return append(list, fileSystems(f)...)
+}
+
+// fileSystems are the programs for FSTYPES in agent.conf.
+func fileSystems(f *facts.Facts) []string {
+	cfg, err := agentConf(f)
+	if err != nil {
+		return nil // the check of agent.conf tells
+	}
+	var list []string
+	for _, fs := range cfg.List("FSTYPES") {
+		if fs == "swap" {
+			list = append(list, "mkswap")
+			continue
+		}
+		list = append(list, "mkfs."+fs)
+	}
+	return list
+}
+
+func agentConf(f *facts.Facts) (*cxmrc.Config, error) {
+	return cxmrc.Parse(strings.NewReader(f.Files[facts.AgentFile].Content), facts.AgentFile, cxmrc.Agent)
+}
+
+func agentConfs(j *judge) {
+	j.each(func(n Node, f *facts.Facts) {
+		cfg, err := agentConf(f)
+		if err != nil {
+			j.fail(n.Name, nil, "%v", err)
+			return
+		}
+		if mine, its := j.FrontEnd.Config.String("LV_PREFIX"), cfg.String("LV_PREFIX"); mine != its {
+			j.fail(n.Name, setting(n, "LV_PREFIX", mine), "LV_PREFIX is %s, in cxmrc %s: the agent refuses the front-end's disks", its, mine)
+		}
+		allowed := cfg.List("ALLOWED_VGS")
+		for _, group := range j.groups() {
+			if !contains(allowed, group) {
+				j.fail(n.Name, setting(n, "ALLOWED_VGS", strings.Join(append(allowed, group), " ")), "volume group %s is not in ALLOWED_VGS: every verb there is refused", group)
+			}
+		}
+	})
+	j.ok("allows what the front-end asks for")
+}
+
+// setting changes a variable in agent.conf, or adds it.
+func setting(n Node, name, value string) *Fix {
+	return fix(n.Name, `sed -i -e '/^%s=/d' -e '$a %s="%s"' %s`, name, name, value, facts.AgentFile)
+}
+
+func contains(list []string, word string) bool {
+	for _, w := range list {
+		if w == word {
+			return true
+		}
+	}
+	return false
+}
+
+func udevRules(j *judge) {
+	j.each(func(n Node, f *facts.Facts) {
+		file, told := f.Files[facts.UdevFile]
+		if !told || f.LVM == nil {
+			return
+		}
+		set := install(n, j.View, "udev", facts.UdevFile, "0644", " && udevadm control --reload && udevadm trigger --subsystem-match=block")
+		switch {
+		case file.Missing:
+			j.warn(n.Name, set, "%s is missing: devices that something else than the suite activates do not belong to oneadmin", facts.UdevFile)
+		case file.Content != udev.Rules && !strings.Contains(file.Content, j.FrontEnd.Config.String("LV_PREFIX")+"-"):
+			j.warn(n.Name, set, "%s does not speak of volumes %s-…", facts.UdevFile, j.FrontEnd.Config.String("LV_PREFIX"))
+		}
+	})
+	j.ok("installed")
+}
+
+func names(j *judge) {
+	j.each(func(n Node, f *facts.Facts) {
+		if f.Cluster == nil || len(f.Cluster.Nodes) == 0 {
+			return
+		}
+		for _, member := range f.Cluster.Nodes {
+			if member.Name == n.Name {
+				return
+			}
+		}
+		rename := fix("", "onehost rename %s %s", n.Name, f.Hostname)
+		j.fail(n.Name, rename, "OpenNebula calls it %s, and the cluster knows no such node (it has %s): a failover could not be told", n.Name, memberNames(f))
+	})
+	j.ok("the same in OpenNebula and in the cluster")
+}
+
+func memberNames(f *facts.Facts) string {
+	var list []string
+	for _, m := range f.Cluster.Nodes {
+		list = append(list, m.Name)
+	}
+	return strings.Join(list, ", ")
+}
+
+// qemuSettings are those that disks owned by oneadmin need.
+var qemuSettings = []struct{ name, value string }{{"user", `"oneadmin"`}, {"group", `"oneadmin"`}, {"dynamic_ownership", "0"}}
+
+func libvirt(j *judge) {
+	installed := 0
+	j.each(func(n Node, f *facts.Facts) {
+		file, told := f.Files[facts.QemuFile]
+		if !told || file.Missing {
+			return
+		}
+		installed++
+		for _, s := range qemuSettings {
+			if got := assigned(file.Content, s.name); got != s.value {
+				j.fail(n.Name, fix(n.Name, `sed -i -e '/^[[:space:]]*%s[[:space:]]*=/d' -e '$a %s = %s' %s && systemctl restart libvirtd`, s.name, s.name, s.value, facts.QemuFile),
+					"%s in %s is %s instead of %s", s.name, facts.QemuFile, orDefault(got), s.value)
+			}
+		}
+		if f.Files[facts.PolkitOld].Missing && f.Files[facts.PolkitFile].Missing && f.Files[facts.LibvirtFile].Content == "" {
+			j.warn(n.Name, nil, "nothing that is known here (%s, %s, unix_sock_group) lets oneadmin use libvirt's socket; try on the node: runuser -u oneadmin -- virsh -c qemu:///system list", facts.PolkitOld, facts.PolkitFile)
+		}
+	})
+	if installed == 0 {
+		j.ok("no libvirt on any node")
+		return
+	}
+	j.ok("as disks that belong to oneadmin need it")
+}
+
+// assigned is the value of the last NAME = VALUE in a file of libvirt, "" without.
+func assigned(content, name string) string {
+	value := ""
+	for line := range strings.Lines(content) {
+		left, right, found := strings.Cut(strings.TrimSpace(line), "=")
+		if found && strings.TrimSpace(left) == name {
+			value = strings.TrimSpace(right)
+		}
+	}
+	return value
+}
+
+func orDefault(value string) string {
+	if value == "" {
+		return "not set"
+	}
+	return value
+}
+
+func hookWay(j *judge) {
+	j.each(func(n Node, f *facts.Facts) {
+		if f.FrontEnd != nil && f.FrontEnd.Error != "" {
+			j.warn(n.Name, fix(n.Name, "runuser -u oneadmin -- ssh-copy-id %s", f.FrontEnd.Host), "oneadmin does not reach %s from there, so the cluster cannot tell OpenNebula of a failover: %s", f.FrontEnd.Host, f.FrontEnd.Error)
+		}
+	})
+	j.ok("oneadmin on the nodes reaches the front-end by ssh")
+}
+
+// older compares a version such as 2.03.16 with another one. One that cannot be read is not.
+func older(version string, than []int) bool {
+	for i, part := range strings.Split(version, ".") {
+		n, err := strconv.Atoi(part)
+		if err != nil || i >= len(than) {
+			return false
+		}
+		if n != than[i] {
+			return n < than[i]
+		}
+	}
+	return false
+}
