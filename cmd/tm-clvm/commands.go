@@ -53,6 +53,17 @@ func commands() []command.Command {
 			More:     []string{command.StatusOfLooking},
 		},
 		{
+			Name: "doctor", Args: "[drill [NAME NODE] | print sudoers|udev|oned.conf]", Most: 3, Setup: setupDoctor,
+			Sentence: "Checks everything that a working installation needs, on all nodes at once, and names what mends it; changes nothing.",
+			More: []string{command.StatusOfLooking, "doctor drill lists what should have been tried before an installation is relied on; with a name it says what to do, and looks what comes of it.",
+				"doctor print FILE prints a file as the suite ships it."},
+		},
+		{
+			Name: "gfs2", Args: "format DEVICE|VG/VOLUME | check DIR | journals DIR | grow DIR", Least: 2, Most: 2, Setup: setupGFS2,
+			Sentence: "Makes, checks and grows the shared file system of VMs' homes, on a node that has it.",
+			More:     []string{"What cannot be taken back is shown first, and wants an answer, or --yes."},
+		},
+		{
 			Name: "reap", Args: "VG", Least: 1, Most: 1, Setup: setupReap,
 			Sentence: "Wipes and removes what is in quarantine: deleted volumes whose wipe failed or was cut off.",
 		},

@@ -47,7 +47,7 @@ func newDriver(report *opennebula.Reporter, io command.Stdio) (*tm.Driver, *agen
 		return nil, nil, err
 	}
 	programs := run.Exec{}
-	records, err := opennebula.NewClient(opennebula.Config{Runner: programs})
+	records, err := newRecords()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -65,6 +65,11 @@ func newDriver(report *opennebula.Reporter, io command.Stdio) (*tm.Driver, *agen
 		Config: cfg, FrontEnd: frontEnd(cfg), Records: records, Agents: plan.Connection{Client: client, Config: cfg},
 		Runner: programs, Report: report, Stdin: io.In, Stdout: io.Out, Stderr: io.Err,
 	}}, client, nil
+}
+
+// newRecords asks oned as OpenNebula's own commands do.
+func newRecords() (*opennebula.Client, error) {
+	return opennebula.NewClient(opennebula.Config{Runner: run.Exec{}})
 }
 
 // frontEnd is the name that oned uses for this machine: HOSTNAME in oned.conf where
