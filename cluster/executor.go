@@ -1,0 +1,215 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"one-clvm/internal/failpoint"
+	"one-clvm/internal/run"
+	"one-clvm/internal/undo"
+	"one-clvm/lvm"
+)
+
+// Clock is time as an Executor sees it.
+type Clock interface {
+	Now() time.Time
+	// Sleep returns early with an error when ctx ends.
+	Sleep(ctx context.Context, d time.Duration) error
+}
+
+// RealClock is the node's.
+type RealClock struct{}
+
+// Now implements Clock.
+func (RealClock) Now() time.Time { return time.Now() }
+
+// Sleep implements Clock.
+func (RealClock) Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// interval between two looks at what is waited for.
+const interval = time.Second
+
+// Executor carries orders out.
+type Executor struct {
+	Stack   Stack
+	Runner  run.Runner
+	Clock   Clock
+	Volumes func(ctx context.Context, mode lvm.Mode) error // of the order's service, on this node
+	Log     func(format string, args ...any)
+}
+
+// Do sees the state, decides, and does it. A step that fails takes back what came before
+// it, as far as the plan says how. Every step converges: after a crash anywhere the same
+// order sees what is left, and decides again.
+//
+//	died after             left                                   the next verb
+//	define                 a service that the cluster starts      deploy waits for it; cancel removes it
+//	freeze                 a service that the cluster leaves      any verb thaws it; the freeze ends by itself
+//	ask, destroy, save     a frozen service without a domain      the freeze ends: the cluster starts it; cancel, shutdown
+//	disable                a service that the cluster stops       shutdown and cancel remove it
+//	move                   a frozen service on the other node     migrate succeeds and thaws
+//	restore                a domain outside of the cluster        restore and deploy hand it over
+//	activate               volumes active here                    the same verb, or DELETE
+func (x *Executor) Do(ctx context.Context, o Order) error {
+	_, err := x.Execute(ctx, o)
+	return err
+}
+
+// Execute is Do that also tells the plan.
+func (x *Executor) Execute(ctx context.Context, o Order) (Plan, error) {
+	state, err := x.Stack.Observe(ctx, o.Service)
+	if err != nil {
+		return Plan{}, err
+	}
+	o.Now = x.Clock.Now()
+	plan, err := Decide(o, state)
+	if err != nil {
+		return plan, err
+	}
+	if plan.Note != "" {
+		x.Log("%s: %s", o.Service.Name, plan.Note)
+	}
+	return plan, x.carryOut(ctx, o, plan)
+}
+
+func (x *Executor) carryOut(ctx context.Context, o Order, plan Plan) error {
+	var taken undo.Stack
+	for _, step := range plan.Steps {
+		err := x.step(ctx, o, step)
+		if err != nil {
+			return taken.Unwind(context.WithoutCancel(ctx), fmt.Errorf("%s: %w", step, err))
+		}
+		failpoint.Hit("cluster." + string(step.Action))
+		if step.Commit {
+			taken.Disarm()
+		}
+		if len(step.Undo) > 0 {
+			taken.Push("take back "+step.String(), func(ctx context.Context) error { return x.takeBack(ctx, o, step.Undo) })
+		}
+	}
+	return nil
+}
+
+// takeBack stops at the first step that fails: a service that could not be stopped is not
+// removed.
+func (x *Executor) takeBack(ctx context.Context, o Order, steps []Step) error {
+	for _, step := range steps {
+		if err := x.step(ctx, o, step); err != nil {
+			return fmt.Errorf("%s: %w", step, err)
+		}
+	}
+	return nil
+}
+
+func (x *Executor) step(ctx context.Context, o Order, s Step) error {
+	started := x.Clock.Now()
+	err := x.act(ctx, o, s)
+	if err != nil && s.Enough != "" {
+		reached, lookErr := x.reached(ctx, o, s.Enough)
+		if lookErr == nil && reached {
+			x.Log("%s: %s was not needed any more", o.Service.Name, s)
+			return nil
+		}
+	}
+	outcome := "done"
+	if err != nil {
+		outcome = "failed"
+	}
+	x.Log("%s: %s: %s in %s", o.Service.Name, s, outcome, x.Clock.Now().Sub(started))
+	return err
+}
+
+func (x *Executor) act(ctx context.Context, o Order, s Step) error {
+	switch s.Action {
+	case Await:
+		return x.await(ctx, o, s)
+	case Activate:
+		return x.Volumes(ctx, lvm.Exclusive)
+	case Release:
+		return x.Volumes(ctx, lvm.Off)
+	}
+	commands, err := x.Stack.Commands(o, s)
+	if err != nil {
+		return err
+	}
+	limit := s.Limit
+	if limit == 0 {
+		limit = o.Service.Patience.Settle
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for _, c := range commands {
+		var stdin io.Reader
+		if c.Stdin != "" {
+			stdin = strings.NewReader(c.Stdin)
+		}
+		if _, err := x.Runner.Run(ctx, run.Cmd{Path: c.Program, Args: c.Args, Stdin: stdin}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *Executor) reached(ctx context.Context, o Order, goal Goal) (bool, error) {
+	state, err := x.Stack.Observe(ctx, o.Service)
+	if err != nil {
+		return false, err
+	}
+	return Reached(goal, o.Node, o, state)
+}
+
+// await looks once a second. A look that fails is not the end: the cluster may be
+// electing, or libvirt be starting.
+func (x *Executor) await(ctx context.Context, o Order, s Step) error {
+	deadline := x.Clock.Now().Add(s.Limit)
+	for {
+		state, lookErr := x.Stack.Observe(ctx, o.Service)
+		var met bool
+		if lookErr == nil {
+			var err error
+			if met, err = Reached(s.For, s.Node, o, state); met || err != nil {
+				return err
+			}
+		}
+		if !x.Clock.Now().Before(deadline) {
+			return errors.Join(fmt.Errorf("%w: %s", ErrTimeout, standing(o, state)), lookErr)
+		}
+		if err := x.Clock.Sleep(ctx, interval); err != nil {
+			return err
+		}
+	}
+}
+
+// standing is what was seen last.
+func standing(o Order, s State) string {
+	c := s.Service
+	text := "the hypervisor here says " + s.Domain.String()
+	if !s.Clustered {
+		return text
+	}
+	where := "nowhere"
+	if len(c.Running) > 0 {
+		where = "on " + strings.Join(c.Running, " and ")
+	}
+	text = fmt.Sprintf("the cluster has %s %s, ", o.Service.Name, where) + text
+	if c.Pending != "" {
+		text += ", it is " + c.Pending
+	}
+	if len(c.Failures) > 0 {
+		text += "; " + reasons(c.Failures)
+	}
+	return text
+}

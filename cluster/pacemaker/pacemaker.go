@@ -1,0 +1,92 @@
+// Package pacemaker is the stack of that name. It has all text of Pacemaker's own tools
+// (cibadmin, crm_resource, crm_mon, crm_node), which are the same everywhere, and speaks to
+// none of the shells above them.
+//
+// A VM is one primitive and one location constraint, each with an id of its own, and every
+// change is one call of cibadmin on these ids: Pacemaker makes it atomic and orders it with
+// the changes of others, so that no verb ever writes back what another one has changed.
+package pacemaker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"one-clvm/cluster"
+	"one-clvm/cluster/virsh"
+	"one-clvm/internal/run"
+)
+
+// Name of the stack.
+const Name = "pacemaker"
+
+// Stack implements cluster.Stack.
+type Stack struct {
+	Runner   run.Runner
+	Virsh    *virsh.Client
+	Document func() (string, error) // the order's domain, checked
+}
+
+// Name implements cluster.Stack.
+func (*Stack) Name() string { return Name }
+
+const disconnected = 102 // CRM_EX_DISCONNECT
+
+// Observe implements cluster.Stack: one report of the cluster, and one question to libvirt.
+func (p *Stack) Observe(ctx context.Context, s cluster.Service) (cluster.State, error) {
+	res, err := p.Runner.Run(ctx, run.Cmd{Path: "crm_mon", Args: []string{"-1", "--output-as=xml"}})
+	var failed *run.Error
+	if errors.As(err, &failed) && failed.Status == disconnected {
+		return cluster.State{}, fmt.Errorf("%w on this node (crm_mon ended with status %d): start pacemaker", cluster.ErrDown, failed.Status)
+	}
+	if err != nil {
+		return cluster.State{}, fmt.Errorf("%w: %w", cluster.ErrDown, err)
+	}
+	state, err := parseMonitor(bytes.NewReader(res.Stdout), s.Name)
+	if err != nil {
+		return state, err
+	}
+	if state.Self, err = p.self(ctx); err != nil {
+		return state, err
+	}
+	state.Domain, _ = p.Virsh.State(ctx, s)
+	return state, nil
+}
+
+// self is this node's name, which constraints use.
+func (p *Stack) self(ctx context.Context) (string, error) {
+	res, err := p.Runner.Run(ctx, run.Cmd{Path: "crm_node", Args: []string{"-n"}})
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", cluster.ErrDown, err)
+	}
+	return strings.TrimSpace(string(res.Stdout)), nil
+}
+
+// Commands implements cluster.Stack.
+func (p *Stack) Commands(o cluster.Order, s cluster.Step) ([]cluster.Command, error) {
+	name := o.Service.Name
+	switch s.Action {
+	case cluster.Define:
+		return change("configuration", true, definition(o.Service, s.Node))
+	case cluster.Disable:
+		return change("resources", false, wanted(name, "Stopped"))
+	case cluster.Freeze:
+		return change("resources", true, frozen(name, s.Until))
+	case cluster.Thaw:
+		return drop("resources", "meta_attributes", frozenID(name)), nil
+	case cluster.Prefer:
+		return change("constraints", true, location(name, s.Node))
+	case cluster.Forget:
+		return []cluster.Command{{Program: "crm_resource", Args: []string{"--refresh", "-r", name}}}, nil
+	case cluster.Remove: // what refers to it goes first
+		commands := drop("constraints", "rsc_location", locationID(name))
+		if o.Service.After != "" {
+			commands = append(commands, drop("constraints", "rsc_order", orderID(name))...)
+			commands = append(commands, drop("constraints", "rsc_colocation", colocationID(name))...)
+		}
+		return append(commands, drop("resources", "primitive", name)...), nil
+	}
+	return p.Virsh.Commands(o, s, p.Document)
+}

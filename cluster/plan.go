@@ -1,0 +1,134 @@
+package cluster
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Verb is what OpenNebula asks of a service.
+type Verb string
+
+// The verbs.
+const (
+	VerbStart    Verb = "deploy"
+	VerbShutdown Verb = "shutdown"
+	VerbCancel   Verb = "cancel"
+	VerbReboot   Verb = "reboot"
+	VerbReset    Verb = "reset"
+	VerbSave     Verb = "save"
+	VerbRestore  Verb = "restore"
+	VerbMigrate  Verb = "migrate"
+)
+
+// Order is one verb for one service.
+type Order struct {
+	Verb    Verb
+	Service Service
+	Node    string    // where OpenNebula has the VM
+	To      string    // of a migration
+	File    string    // checkpoint of save and restore
+	Now     time.Time // when it was given
+}
+
+// Action is what a step does.
+type Action string
+
+// The actions: of the cluster, of the hypervisor of this node, of the volumes, and waiting.
+const (
+	Define   Action = "define"   // the service, wanted running, on Step.Node if possible
+	Disable  Action = "disable"  // want it stopped
+	Freeze   Action = "freeze"   // have the cluster leave it alone, until Step.Until at most
+	Thaw     Action = "thaw"     // have the cluster manage it again
+	Prefer   Action = "prefer"   // Step.Node from now on
+	Forget   Action = "forget"   // the cluster's failures with it, and look anew where it is
+	Remove   Action = "remove"   // the definition
+	Create   Action = "create"   // start the domain
+	Ask      Action = "ask"      // the guest to shut down
+	Destroy  Action = "destroy"  // the domain
+	Reboot   Action = "reboot"   // the guest
+	Reset    Action = "reset"    // the domain
+	Save     Action = "save"     // the memory into Step.File
+	Restore  Action = "restore"  // it
+	Move     Action = "move"     // the domain to Step.Node, live
+	Activate Action = "activate" // the volumes, exclusively on this node
+	Release  Action = "release"  // them
+	Await    Action = "await"    // Step.For
+)
+
+// Goal is what is waited for.
+type Goal string
+
+// The goals.
+const (
+	Running Goal = "running" // on Step.Node, and where that is this one the hypervisor says so
+	Stopped Goal = "stopped" // on all nodes
+	Frozen  Goal = "frozen"
+	Off     Goal = "off" // the hypervisor of this node says that the domain is gone
+)
+
+// Step of a plan.
+type Step struct {
+	Action Action
+	Node   string
+	File   string
+	Until  time.Time
+	For    Goal
+	Limit  time.Duration // of a wait, or of the programs; 0: Patience.Settle
+
+	// Undo are steps that take this one back if a later one fails.
+	Undo []Step
+	// Enough: if the step fails while this goal is reached, all is well.
+	Enough Goal
+	// Commit: once the step is done, what came before it is not taken back any more.
+	Commit bool
+}
+
+func (s Step) String() string {
+	text := string(s.Action)
+	switch s.Action {
+	case Await:
+		text = "await " + string(s.For)
+		if s.Node != "" {
+			text += " on " + s.Node
+		}
+		return text + " for " + s.Limit.String()
+	case Define, Prefer, Move:
+		text += " " + s.Node
+	case Freeze:
+		text += " until " + s.Until.UTC().Format(time.RFC3339)
+	case Save, Restore:
+		text += " " + s.File
+	}
+	return text
+}
+
+// Plan is what to do. One without steps is done already; Note says why, or what is unusual.
+type Plan struct {
+	Note  string
+	Steps []Step
+}
+
+func (p Plan) String() string {
+	var out strings.Builder
+	if p.Note != "" {
+		fmt.Fprintf(&out, "note: %s\n", p.Note)
+	}
+	for i, step := range p.Steps {
+		fmt.Fprintf(&out, "%d. %s\n", i+1, step)
+		for _, undo := range step.Undo {
+			fmt.Fprintf(&out, "   undo: %s\n", undo)
+		}
+		if step.Enough != "" {
+			fmt.Fprintf(&out, "   enough: %s\n", step.Enough)
+		}
+		if step.Commit {
+			fmt.Fprintf(&out, "   no way back\n")
+		}
+	}
+	return out.String()
+}
+
+func await(goal Goal, node string, limit time.Duration) Step {
+	return Step{Action: Await, For: goal, Node: node, Limit: limit}
+}
