@@ -45,6 +45,16 @@ var Agent = Registry{
 		Doc: "User that owns the links and files in a VM's home."},
 	{Name: "SINGLE_WRITER", Kind: KindBool, Default: "False",
 		Doc: "True: a front-end may say (SINGLE_WRITER in its cxmrc) that it is the only one that changes a volume group on the SAN that has no lock manager. With a second writer volumes are lost."},
+	{Name: "STACK", Kind: KindEnum, Default: "auto", Choices: []string{"auto", "pacemaker", "standalone"},
+		Doc: "What runs VMs on this node, for vmm-rhcs. auto: pacemaker where /etc/corosync/corosync.conf and crm_mon are, also while it is down; standalone where nothing of a cluster is."},
+	{Name: "LIBVIRT_URI", Kind: KindText, Default: "qemu:///system",
+		Doc: "The libvirt of this node."},
+	{Name: "MIGRATION_URI", Kind: KindText, Default: "qemu+ssh://%s/system",
+		Doc: "The libvirt of another node, for live migrations; %s stands for the node's name. root of each node must be let in there."},
+	{Name: "MIGRATE_OPTIONS", Kind: KindText, Default: "", List: true, Optional: true,
+		Doc: "Further options of virsh migrate, separated by blanks."},
+	{Name: "PACEMAKER_AFTER", Kind: KindName, Default: "", Optional: true,
+		Doc: "Resource of Pacemaker that a VM needs where it runs, and that is started before it: the clone that mounts the system datastore."},
 }
 
 // LoadAgent reads a node's agent.conf. The file and its directory must be root's and

@@ -70,6 +70,10 @@ var Driver = Registry{
 		Doc: "Seconds until all nodes are asked again whether a volume group without a lock manager is one node's own."},
 	{Name: "MIGRATION_TIMEOUT", Kind: KindInt, Default: "3600", Min: 60, Max: day,
 		Doc: "Seconds that a live migration may take. A disk that is still shared afterwards is taken back by the next verb on its VM, where the VM does not run."},
+	{Name: "START_TIMEOUT", Kind: KindInt, Default: "120", Min: 5, Max: day,
+		Doc: "Seconds until a VM that is deployed must run, as the hypervisor says it."},
+	{Name: "SETTLE_TIMEOUT", Kind: KindInt, Default: "60", Min: 5, Max: day,
+		Doc: "Seconds until a cluster must have taken note of a change, and that a VM may take to end when it is destroyed."},
 	{Name: "STALL_TIMEOUT", Kind: KindInt, Default: "120", Min: 10, Max: day,
 		Doc: "Seconds without any sign of life from a node until a verb gives up."},
 	{Name: "LOCK_TIMEOUT", Kind: KindInt, Default: "600", Min: 1, Max: day,
@@ -82,8 +86,16 @@ func Load(path string) (*Config, error) {
 }
 
 // LoadFound reads the file that Find finds; without any the defaults are in effect.
-func LoadFound() (*Config, error) {
-	path, err := Find()
+func LoadFound() (*Config, error) { return LoadBelow(remotesDir()) }
+
+// Find gives the path of the drivers' file: etc/tm/clvm/cxmrc below the remotes (the
+// place of settings since 5.6), else cxmrc there. fs.ErrNotExist when there is none.
+func Find() (string, error) { return find(remotesDir()) }
+
+// LoadBelow reads the drivers' file that is found below a directory of remotes, such as the
+// copy on a host; without any the defaults are in effect.
+func LoadBelow(remotes string) (*Config, error) {
+	path, err := find(remotes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Defaults(Driver), nil
 	}
@@ -93,10 +105,7 @@ func LoadFound() (*Config, error) {
 	return Load(path)
 }
 
-// Find gives the path of the drivers' file: etc/tm/clvm/cxmrc below the remotes (the
-// place of settings since 5.6), else cxmrc there. fs.ErrNotExist when there is none.
-func Find() (string, error) {
-	remotes := remotesDir()
+func find(remotes string) (string, error) {
 	var err error
 	for _, name := range []string{"etc/tm/clvm/cxmrc", "cxmrc"} {
 		path := filepath.Join(remotes, name)

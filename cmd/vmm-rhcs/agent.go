@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"one-clvm/agent"
+	"one-clvm/cluster"
+	"one-clvm/cluster/pacemaker"
+	"one-clvm/cluster/standalone"
+	"one-clvm/cluster/virsh"
+	"one-clvm/cxmrc"
+	"one-clvm/internal/run"
+	"one-clvm/internal/version"
+	"one-clvm/vmm"
+)
+
+func runAgent(ctx context.Context, io stdio) int {
+	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
+	if err != nil {
+		_ = json.NewEncoder(io.out).Encode(vmm.Line{Done: true, Error: err.Error()}) // a peer that is gone has no use for it
+		return 1
+	}
+	programs := run.Exec{}
+	a := &vmm.Agent{
+		Config: settings(cfg), Groups: cfg.List("ALLOWED_VGS"), Agents: volumeAgents(io), Runner: programs, Clock: cluster.RealClock{},
+		Stack: func(document func() (string, error)) (cluster.Stack, error) { return stack(cfg, programs, document) },
+	}
+	if err := a.Serve(ctx, io.in, io.out); err != nil {
+		return 1 // it has been told
+	}
+	return 0
+}
+
+func runResource(ctx context.Context, argv []string, io stdio) int {
+	if len(argv) != 1 {
+		fmt.Fprintln(io.err, "usage: vmm-rhcs resource start|stop|monitor|migrate_to|migrate_from|validate-all|meta-data")
+		return 2
+	}
+	r := &vmm.Resource{Runner: run.Exec{}, Clock: cluster.RealClock{}, Agents: volumeAgents(io), Env: os.Getenv, Stdout: io.out, Stderr: io.err}
+	if argv[0] != "meta-data" { // which must work on a node without configuration
+		cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
+		if err != nil {
+			fmt.Fprintf(io.err, "ocf-exit-reason:%v\n", err)
+			return 1
+		}
+		r.Config, r.Groups = settings(cfg), cfg.List("ALLOWED_VGS")
+	}
+	return r.Do(ctx, argv[0])
+}
+
+func settings(cfg *cxmrc.Config) vmm.Config {
+	return vmm.Config{
+		HomeBases: cfg.List("HOME_BASE"), Hypervisor: cfg.String("LIBVIRT_URI"), MigrationURI: cfg.String("MIGRATION_URI"),
+		MigrateOptions: cfg.List("MIGRATE_OPTIONS"), After: cfg.String("PACEMAKER_AFTER"), LockDir: cfg.String("LOCK_DIR"),
+	}
+}
+
+func stack(cfg *cxmrc.Config, programs run.Runner, document func() (string, error)) (cluster.Stack, error) {
+	exists := func(path string) bool { _, err := os.Stat(path); return err == nil }
+	name, err := vmm.ChooseStack(cfg.String("STACK"), exists, run.Installed)
+	if err != nil {
+		return nil, err
+	}
+	client := &virsh.Client{Runner: programs, MigrationURI: cfg.String("MIGRATION_URI"), MigrateOptions: cfg.List("MIGRATE_OPTIONS")}
+	if name == pacemaker.Name {
+		return &pacemaker.Stack{Runner: programs, Virsh: client, Document: document}, nil
+	}
+	return &standalone.Stack{Virsh: client, Document: document}, nil
+}
+
+// nodes reach tm-clvm's agent, on this node and on others.
+type nodes struct{ client *agent.Client }
+
+// program is tm-clvm on every node.
+const program = "/usr/libexec/one-clvm/tm-clvm"
+
+func volumeAgents(io stdio) vmm.Agents {
+	return nodes{&agent.Client{
+		Runner: run.Exec{}, Version: version.String(), StallTimeout: agent.StallTimeout,
+		OnLog: func(l agent.LogLine) {
+			if l.Level == "warn" {
+				fmt.Fprintln(io.err, l.Text)
+			}
+		},
+	}}
+}
+
+// Do implements vmm.Agents.
+func (n nodes) Do(ctx context.Context, host string, q agent.Request) (agent.Result, error) {
+	to := agent.Local("this node", program)
+	if host != vmm.Here {
+		to = agent.Remote(host, "ssh", nil, 10*time.Second, program)
+	}
+	return n.client.Do(ctx, to, q, agent.Transfer{})
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"one-clvm/cxmrc"
+	"one-clvm/internal/run"
+	"one-clvm/internal/version"
+	"one-clvm/opennebula"
+	"one-clvm/vmm"
+)
+
+// stdio is what a call reads and writes.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// vmmrhcs is the whole program but for the process around it. As the interpreter of a
+// driver's script, or of the resource agent, it gets the script's path first.
+func vmmrhcs(argv []string, io stdio) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // writing to a peer that is gone is an error like any other
+	if len(argv) == 0 {
+		usage(io.err)
+		return 2
+	}
+	first, rest := argv[0], argv[1:]
+	switch {
+	case first == "--help" || first == "-h" || first == "help":
+		usage(io.out)
+		return 0
+	case first == "--version" || first == "version":
+		fmt.Fprintln(io.out, "vmm-rhcs", version.String())
+		return 0
+	case strings.Contains(first, "/resource.d/"), first == "resource":
+		return runResource(ctx, rest, io)
+	case first == "agent" && len(rest) == 0:
+		return runAgent(ctx, io)
+	case slices.Contains(opennebula.VMMVerbs, filepath.Base(first)):
+		return runVerb(ctx, first, rest, io)
+	}
+	fmt.Fprintf(io.err, "vmm-rhcs: no verb or command %q; vmm-rhcs --help lists them\n", first)
+	return 2
+}
+
+// remotesOf is the directory of the drivers' scripts that a script is in:
+// REMOTES/vmm/rhcs/deploy; by hand, that of a host.
+func remotesOf(script string) string {
+	if !filepath.IsAbs(script) {
+		return "/var/tmp/one"
+	}
+	return filepath.Join(filepath.Dir(script), "../..")
+}
+
+func runVerb(ctx context.Context, script string, argv []string, io stdio) int {
+	verb := filepath.Base(script)
+	if len(argv) > 0 && (argv[0] == "--help" || argv[0] == "-h") {
+		fmt.Fprint(io.out, "vmm-rhcs ", opennebula.VMMUsage(verb))
+		return 0
+	}
+	remotes := remotesOf(script)
+	release, versionErr := opennebula.DetectVersion(remotes)
+	report := opennebula.NewReporter(io.err, release)
+	if versionErr != nil {
+		report.Warn("%v", versionErr)
+	}
+	cfg, err := cxmrc.LoadBelow(remotes)
+	if err == nil {
+		driver := &vmm.Driver{Config: cfg, Agent: agentArgv(), Runner: run.Exec{}, Report: report, Stdin: io.in, Stdout: io.out}
+		err = driver.Do(ctx, verb, argv)
+	}
+	report.Error(err)
+	report.Close()
+	return opennebula.ExitStatus(err)
+}
+
+// installed is the program as the nodes' sudo rule names it.
+const installed = "/usr/libexec/one-clvm/vmm-rhcs"
+
+func agentArgv() []string {
+	if os.Geteuid() == 0 {
+		return []string{installed, "agent"}
+	}
+	return []string{"sudo", "-n", installed, "agent"}
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, `vmm-rhcs: OpenNebula's VMs as services of a cluster.
+
+  vmm-rhcs VERB ARGUMENTS      as one_vmm_exec calls it on a node
+  vmm-rhcs VERB --help
+  vmm-rhcs agent               serves one request on standard input; the verbs start it by sudo
+  vmm-rhcs resource ACTION     Pacemaker's resource agent (ocf:one-clvm:VirtualDomain)
+
+Verbs:
+`)
+	for _, verb := range opennebula.VMMVerbs {
+		_, sentence, _ := strings.Cut(strings.TrimSpace(opennebula.VMMUsage(verb)), "\n")
+		fmt.Fprintf(w, "  %-16s %s\n", verb, sentence)
+	}
+}

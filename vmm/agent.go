@@ -1,0 +1,149 @@
+package vmm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"one-clvm/cluster"
+	"one-clvm/internal/failpoint"
+	"one-clvm/internal/run"
+	"one-clvm/lvm"
+	"one-clvm/opennebula"
+	"one-clvm/vmm/domain"
+)
+
+// Agent is the privileged end. It serves one request and ends.
+type Agent struct {
+	Config Config
+	Groups []string // allowed volume groups
+	Agents Agents
+	Runner run.Runner
+	Clock  cluster.Clock
+	// Stack is the one that runs on this node; document gives the checked domain of the
+	// service.
+	Stack func(document func() (string, error)) (cluster.Stack, error)
+}
+
+// Serve reads a request from in, carries it out, and tells on out what happens. Its error
+// was already told there.
+func (a *Agent) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
+	lines := json.NewEncoder(out)
+	q, err := readRequest(in, &a.Config)
+	if err == nil {
+		// A peer that is gone does not end the verb: it converges either way.
+		log := func(format string, args ...any) { _ = lines.Encode(Line{Log: fmt.Sprintf(format, args...)}) }
+		err = a.perform(ctx, q, log)
+	}
+	last := Line{Done: true}
+	if err != nil {
+		last.Error = err.Error()
+	}
+	return errors.Join(err, lines.Encode(last))
+}
+
+func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)) error {
+	lock, err := lockService(ctx, a.Config.LockDir, q.VM, a.Clock, time.Duration(q.Settle)*time.Second)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() // the lock ends with the descriptor
+	job := &job{Agent: a, q: q, volumes: volumes{agents: a.Agents, groups: a.Groups, vm: q.VM, ds: q.DS, home: q.Home, lockWait: q.Settle}}
+	if q.Verb == cluster.VerbStart {
+		if err := job.store(ctx); err != nil {
+			return err
+		}
+		failpoint.Hit("vmm.stored")
+	}
+	stack, err := a.Stack(func() (string, error) { return job.document(ctx) })
+	if err != nil {
+		return err
+	}
+	x := &cluster.Executor{Stack: stack, Runner: a.Runner, Clock: a.Clock, Log: log, Volumes: job.activate}
+	return x.Do(ctx, q.order(&a.Config))
+}
+
+// job is one request.
+type job struct {
+	*Agent
+	q       Request
+	volumes volumes
+}
+
+// activate is for the stacks without a resource agent, and for domains that no cluster knows.
+// A verb that does not tell the home finds the datastore in the volumes' own tags.
+func (j *job) activate(ctx context.Context, mode lvm.Mode) error {
+	v := j.volumes
+	if v.home == "" {
+		ds, err := v.datastore(ctx)
+		if err != nil {
+			return err
+		}
+		if ds == opennebula.None {
+			return nil // it has none
+		}
+		v.ds, v.home = ds, path.Join(j.Config.HomeBases[0], strconv.Itoa(ds), strconv.Itoa(v.vm))
+	}
+	return v.set(ctx, Here, mode, nil)
+}
+
+// store checks the domain that came with the request and puts it into the home, where the
+// cluster starts it from. A crash leaves the file, which goes with the home.
+func (j *job) store(ctx context.Context) error {
+	d, err := j.check(ctx, j.q.Domain)
+	if err != nil {
+		return err
+	}
+	text, err := d.Bytes()
+	if err != nil {
+		return err
+	}
+	h, err := openHome(j.q.Home)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+	return h.write(definitionName, string(text))
+}
+
+// document reads the stored domain, and checks it again: others may write in the home.
+func (j *job) document(ctx context.Context) (string, error) {
+	h, err := openHome(j.q.Home)
+	if err != nil {
+		return "", err
+	}
+	defer h.close()
+	text, err := h.read(definitionName)
+	if err != nil {
+		return "", err
+	}
+	d, err := j.check(ctx, text)
+	if err != nil {
+		return "", err
+	}
+	checked, err := d.Bytes()
+	return string(checked), err
+}
+
+func (j *job) check(ctx context.Context, text string) (*domain.Domain, error) {
+	h, err := openHome(j.q.Home)
+	if err != nil {
+		return nil, err
+	}
+	defer h.close()
+	files, err := h.entries()
+	if err != nil {
+		return nil, err
+	}
+	disks, err := j.volumes.owned(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return domain.Read(strings.NewReader(text), domain.Owner{VM: j.q.VM, Home: j.q.Home, Volumes: devices(disks), Files: files})
+}

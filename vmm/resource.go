@@ -1,0 +1,277 @@
+package vmm
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"one-clvm/agent"
+	"one-clvm/cluster"
+	"one-clvm/cluster/standalone"
+	"one-clvm/cluster/virsh"
+	"one-clvm/internal/failpoint"
+	"one-clvm/internal/run"
+	"one-clvm/internal/undo"
+	"one-clvm/lvm"
+	"one-clvm/opennebula"
+	"one-clvm/vmm/domain"
+)
+
+// Exit statuses of a resource agent.
+const (
+	ocfSuccess       = 0
+	ocfGeneric       = 1
+	ocfUnimplemented = 3
+	ocfConfigured    = 6
+	ocfNotRunning    = 7
+)
+
+//go:embed metadata.xml
+var metadata string
+
+// Resource is the resource agent ocf:one-clvm:VirtualDomain: what Pacemaker calls on a node
+// to start, stop, watch and move a VM. Unlike ocf:heartbeat:VirtualDomain it activates the
+// VM's volumes, checks the domain before root starts it, and never takes a VM for stopped
+// because a file cannot be read.
+type Resource struct {
+	Config Config
+	Groups []string
+	Agents Agents
+	Runner run.Runner
+	Clock  cluster.Clock
+	Env    func(name string) string
+	Stdout io.Writer
+	Stderr io.Writer // what Pacemaker logs
+}
+
+// Do is one call. It returns the exit status.
+func (r *Resource) Do(ctx context.Context, action string) int {
+	if action == "meta-data" {
+		_, err := io.WriteString(r.Stdout, metadata)
+		return r.status(err)
+	}
+	c, err := r.call()
+	if err != nil {
+		r.reason(err)
+		return ocfConfigured
+	}
+	switch action {
+	case "start":
+		return r.status(c.start(ctx))
+	case "stop":
+		return r.status(c.stop(ctx))
+	case "monitor", "status":
+		return c.monitor(ctx)
+	case "migrate_to":
+		return r.status(c.migrateTo(ctx))
+	case "migrate_from":
+		return r.status(c.migrateFrom(ctx))
+	case "validate-all":
+		return ocfSuccess
+	}
+	return ocfUnimplemented
+}
+
+func (r *Resource) status(err error) int {
+	if err == nil {
+		return ocfSuccess
+	}
+	r.reason(err)
+	if errors.Is(err, domain.ErrRefused) { // no other node would start it either
+		return ocfConfigured
+	}
+	return ocfGeneric
+}
+
+// reason is what crm_mon shows and a failed deploy tells its user.
+func (r *Resource) reason(err error) {
+	fmt.Fprintln(r.Stderr, "ocf-exit-reason:"+opennebula.Sanitize(err.Error()))
+}
+
+// resourceCall is one action on one VM.
+type resourceCall struct {
+	*Resource
+	job      *job
+	service  cluster.Service
+	virsh    *virsh.Client
+	deadline time.Time
+}
+
+// margin is left of an operation's timeout to say what went wrong: one that runs into it is
+// killed, and a stop that is killed costs the node.
+const margin = 5 * time.Second
+
+// destroying is what a stop keeps for a guest that ignores it.
+const destroying = 20 * time.Second
+
+// call reads the parameters: all that is about the VM comes from the path of its
+// definition, which has to be below HOME_BASE.
+func (r *Resource) call() (*resourceCall, error) {
+	file := r.Env("OCF_RESKEY_definition")
+	home := path.Dir(file)
+	vm, vmErr := strconv.Atoi(path.Base(home))
+	ds, dsErr := strconv.Atoi(path.Base(path.Dir(home)))
+	if err := errors.Join(vmErr, dsErr); err != nil || path.Base(file) != definitionName || path.Clean(file) != file {
+		return nil, fmt.Errorf("parameter definition %q is not HOME_BASE/DATASTORE/VM/%s", file, definitionName)
+	}
+	q := Request{Verb: cluster.VerbStart, VM: vm, DS: ds, Home: home}
+	if err := q.validateHome(&r.Config); err != nil {
+		return nil, fmt.Errorf("parameter definition: %w", err)
+	}
+	if instance := r.Env("OCF_RESOURCE_INSTANCE"); instance != opennebula.ServiceName(vm) {
+		return nil, fmt.Errorf("resource %q has the definition of VM %d", instance, vm)
+	}
+	timeout := 2 * time.Minute
+	if ms, err := strconv.Atoi(r.Env("OCF_RESKEY_CRM_meta_timeout")); err == nil && ms > 0 {
+		timeout = time.Duration(ms) * time.Millisecond
+	}
+	left := max(timeout-margin, time.Second)
+	shutdown, err := time.ParseDuration(r.Env("OCF_RESKEY_shutdown"))
+	if most := max(left-destroying, left/2); err != nil || shutdown <= 0 || shutdown > most {
+		shutdown = most
+	}
+	service := q.service(&r.Config)
+	service.Patience = cluster.Patience{Start: left, Shutdown: shutdown, Settle: left - shutdown, Migrate: left, Stop: left}
+	a := &Agent{Config: r.Config, Groups: r.Groups, Agents: r.Agents, Runner: r.Runner, Clock: r.Clock}
+	return &resourceCall{
+		Resource: r, service: service, deadline: r.Clock.Now().Add(left),
+		virsh: &virsh.Client{Runner: r.Runner, MigrationURI: r.Config.MigrationURI, MigrateOptions: r.Config.MigrateOptions},
+		job:   &job{Agent: a, q: q, volumes: volumes{agents: r.Agents, groups: r.Groups, vm: vm, ds: ds, home: home, lockWait: int(left.Seconds())}},
+	}, nil
+}
+
+func (c *resourceCall) log(format string, args ...any) {
+	fmt.Fprintln(c.Stderr, "INFO: "+opennebula.Sanitize(fmt.Sprintf(format, args...)))
+}
+
+// do is what a node outside of a cluster would do: here the cluster is the caller.
+func (c *resourceCall) do(ctx context.Context, verb cluster.Verb) error {
+	stack := &standalone.Stack{Virsh: c.virsh, Document: func() (string, error) { return c.job.document(ctx) }}
+	x := &cluster.Executor{Stack: stack, Runner: c.Runner, Clock: c.Clock, Log: c.log, Volumes: c.job.activate}
+	return x.Do(ctx, cluster.Order{Verb: verb, Service: c.service})
+}
+
+// start: proof that no other node has the disks, all of them exclusively here, then the
+// domain. A start that fails leaves neither.
+func (c *resourceCall) start(ctx context.Context) error {
+	if err := c.proof(ctx); err != nil {
+		return err
+	}
+	return c.do(ctx, cluster.VerbStart)
+}
+
+// proof: a lock manager gives a volume to this node only after the node that had it let go
+// of it, or was fenced. Without one nothing is known: fail closed.
+func (c *resourceCall) proof(ctx context.Context) error {
+	disks, err := c.job.volumes.owned(ctx)
+	if err != nil {
+		return err
+	}
+	for _, group := range c.Groups {
+		used := false
+		for _, disk := range disks {
+			used = used || disk.Group == group
+		}
+		if !used {
+			continue
+		}
+		res, err := c.Agents.Do(ctx, Here, c.job.volumes.request(agent.OpMonitor, group))
+		if err != nil {
+			return err
+		}
+		if res.Info == nil || res.Info.LockManager == lvm.NoLockManager {
+			return fmt.Errorf("volume group %s has no lock manager: nothing proves that no other node uses the disks of %s; make it a shared one (vgchange --lock-type)", group, c.service.Name)
+		}
+	}
+	return nil
+}
+
+// stop asks the guest, then destroys it, and lets go of the volumes only when the
+// hypervisor has said that the domain is gone. A hypervisor that does not answer is a
+// failure: the node is fenced then.
+func (c *resourceCall) stop(ctx context.Context) error {
+	err := c.do(ctx, cluster.VerbShutdown)
+	if !errors.Is(err, cluster.ErrTimeout) {
+		return err
+	}
+	c.log("%s did not shut down in %s: destroying it", c.service.Name, c.service.Patience.Shutdown)
+	return c.do(ctx, cluster.VerbCancel)
+}
+
+// monitor waits for a hypervisor that does not answer, as when it is restarted: a failure
+// would end in the node's death.
+func (c *resourceCall) monitor(ctx context.Context) int {
+	for {
+		state, why := c.virsh.State(ctx, c.service)
+		switch state {
+		case cluster.Absent:
+			return ocfNotRunning
+		case cluster.Crashed:
+			c.reason(fmt.Errorf("domain %s is crashed", c.service.Name))
+			return ocfGeneric
+		case cluster.Unknown:
+		default:
+			return ocfSuccess
+		}
+		if !c.Clock.Now().Before(c.deadline) || c.Clock.Sleep(ctx, time.Second) != nil {
+			c.reason(fmt.Errorf("%w: %s", cluster.ErrHypervisor, why))
+			return ocfGeneric
+		}
+	}
+}
+
+// migrateTo is a move that the cluster makes by itself; for one that OpenNebula asks for the
+// transfer manager has opened the window. Crash: the window's record in the volumes' tags
+// ends it.
+func (c *resourceCall) migrateTo(ctx context.Context) error {
+	source, target := c.Env("OCF_RESKEY_CRM_meta_migrate_source"), c.Env("OCF_RESKEY_CRM_meta_migrate_target")
+	if !hostPattern.MatchString(source) || !hostPattern.MatchString(target) {
+		return fmt.Errorf("migration from %q to %q", source, target)
+	}
+	if state, why := c.virsh.State(ctx, c.service); state != cluster.Active && state != cluster.Paused {
+		return fmt.Errorf("%s cannot be moved, it is %s %s", c.service.Name, state, why)
+	}
+	v, window := &c.job.volumes, &agent.Window{Source: source, Target: target, Seconds: int(c.service.Patience.Migrate.Seconds()) + 60}
+	var taken undo.Stack
+	steps := []struct {
+		what, host string
+		do, back   lvm.Mode
+	}{{"share the volumes here", Here, lvm.Shared, lvm.Exclusive}, {"share the volumes on " + target, target, lvm.Shared, lvm.Off}}
+	for _, s := range steps {
+		taken.Push("take back: "+s.what, func(ctx context.Context) error { return v.set(ctx, s.host, s.back, nil) })
+		if err := v.set(ctx, s.host, s.do, window); err != nil {
+			return taken.Unwind(context.WithoutCancel(ctx), fmt.Errorf("%s: %w", s.what, err))
+		}
+		failpoint.Hit("resource.shared")
+	}
+	commands, err := c.virsh.Commands(cluster.Order{Service: c.service}, cluster.Step{Action: cluster.Move, Node: target}, nil)
+	if err == nil {
+		_, err = c.Runner.Run(ctx, run.Cmd{Path: commands[0].Program, Args: commands[0].Args})
+	}
+	if err != nil {
+		return taken.Unwind(context.WithoutCancel(ctx), fmt.Errorf("move %s to %s: %w", c.service.Name, target, err))
+	}
+	failpoint.Hit("resource.moved")
+	if err := v.set(ctx, Here, lvm.Off, nil); err != nil {
+		c.log("%s has moved to %s, its volumes stay shared here until it is stopped here: %v", c.service.Name, target, err)
+	}
+	return nil
+}
+
+// migrateFrom waits for the domain, and takes its volumes for this node alone. That may
+// fail while the other end still shares them: the VM runs, and the window's end mends it.
+func (c *resourceCall) migrateFrom(ctx context.Context) error {
+	if status := c.monitor(ctx); status != ocfSuccess {
+		return fmt.Errorf("%s did not arrive", c.service.Name)
+	}
+	if err := c.job.volumes.set(ctx, Here, lvm.Exclusive, nil); err != nil {
+		c.log("%s runs here, its volumes stay shared until the migration's window ends: %s", c.service.Name, strings.TrimSpace(err.Error()))
+	}
+	return nil
+}
