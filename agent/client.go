@@ -72,6 +72,7 @@ func (c *Client) Do(ctx context.Context, host Host, q Request, t Transfer) (Resu
 		return Result{}, err
 	}
 	talk := &conversation{Client: c, host: host, transfer: t, frames: &frameWriter{w: link.in}, reader: newFrameReader(link.out)}
+	talk.reader.results = true
 	talk.seen.Store(time.Now().UnixNano())
 	go talk.watch(ctx, cancel)
 	go talk.sayAlive(ctx)
@@ -327,6 +328,9 @@ func (in *incoming) result(payload []byte) (Result, error) {
 }
 
 func (t *conversation) handle(kind frameType, payload []byte, in *incoming) error {
+	if in.whole && (kind == frameStart || kind == frameData || kind == frameTrailer) {
+		return fmt.Errorf("%w: frame %q behind the trailer", ErrProtocol, kind)
+	}
 	switch kind {
 	case frameLog:
 		return decodeTo(payload, t.OnLog)

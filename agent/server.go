@@ -134,8 +134,14 @@ func decodeRequest(payload []byte) (Request, error) {
 	return q, nil
 }
 
+// maxErrorText is what an error frame has room for, in bytes, however it is encoded.
+const maxErrorText = maxFrame / 8
+
 func (c *session) refuse(err error) error {
 	remote := RemoteError{Kind: kindOf(err), Text: err.Error()}
+	if len(remote.Text) > maxErrorText {
+		remote.Text = remote.Text[:maxErrorText] + " …"
+	}
 	return errors.Join(err, c.frames.writeJSON(frameError, remote))
 }
 
@@ -165,7 +171,10 @@ func (c *session) listen(reader *frameReader, feed *io.PipeWriter, cancel contex
 			_ = feed.CloseWithError(err)
 			cancel(err)
 		case frameResult:
-			c.acks <- struct{}{}
+			select {
+			case c.acks <- struct{}{}:
+			default: // once is enough
+			}
 		case frameAlive:
 		default:
 			cancel(fmt.Errorf("%w: unexpected frame %q", ErrProtocol, t))

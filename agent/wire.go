@@ -22,6 +22,7 @@ const preamble = "\x00one-clvm-agent\n"
 
 const (
 	maxFrame  = 1 << 20   // bytes of one frame's payload
+	maxResult = 64 << 20  // the same of a result: the list of a large group's volumes
 	dataChunk = 256 << 10 // bytes of payload in one data frame
 	maxNoise  = 64 << 10  // bytes of login noise tolerated before the preamble
 )
@@ -69,7 +70,7 @@ type frameWriter struct {
 }
 
 func (f *frameWriter) write(t frameType, payload []byte) error {
-	if len(payload) > maxFrame {
+	if len(payload) > maxFrame && (t != frameResult || len(payload) > maxResult) {
 		return fmt.Errorf("%w: frame of %d bytes", ErrProtocol, len(payload))
 	}
 	var head [5]byte
@@ -106,6 +107,8 @@ func (f *frameWriter) greet(version string) error {
 type frameReader struct {
 	r   *bufio.Reader
 	buf []byte
+	// results: large ones are taken. The agent, which is root, does not take them.
+	results bool
 }
 
 func newFrameReader(r io.Reader) *frameReader {
@@ -119,7 +122,7 @@ func (f *frameReader) read() (frameType, []byte, error) {
 		return 0, nil, err
 	}
 	n := binary.BigEndian.Uint32(head[1:])
-	if n > maxFrame {
+	if n > maxFrame && (!f.results || frameType(head[0]) != frameResult || n > maxResult) {
 		return 0, nil, fmt.Errorf("%w: frame %q of %d bytes", ErrProtocol, head[0], n)
 	}
 	if cap(f.buf) < int(n) {

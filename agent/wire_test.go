@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
@@ -328,4 +329,51 @@ func FuzzRequest(f *testing.F) {
 			require.False(t, q.Op == OpCreate && (q.Content == ContentFS || q.Content == ContentTar) && strings.HasPrefix(word, "-"), word)
 		}
 	})
+}
+
+// A large group's list of volumes is more than a usual frame holds.
+func TestResultOfALargeGroup(t *testing.T) {
+	n := newNode(t)
+	for i := range 5000 {
+		name := lvm.DiskName("lv-one", i, 0).String()
+		n.group.volumes[name] = &lvm.Volume{Group: "vg-one", Name: name, Path: "/dev/vg-one/" + name, Size: extent, Tags: lvm.DiskTags(i, 0, 101)}
+	}
+	for _, op := range []Op{OpVolumes, OpAudit} {
+		res, err := n.do(Request{Op: op, Operation: "0123456789ab", Group: "vg-one"}, Transfer{})
+		require.NoError(t, err, op)
+		assert.Len(t, res.Volumes, 5000, op)
+	}
+}
+
+// Nobody makes the agent, which is root, hold much for him.
+func TestAgentTakesNoLargeFrame(t *testing.T) {
+	for _, kind := range []frameType{frameResult, frameRequest, frameData} {
+		head := binary.BigEndian.AppendUint32([]byte{byte(kind)}, maxFrame+1)
+		_, _, err := newFrameReader(bytes.NewReader(head)).read()
+		assert.ErrorIs(t, err, ErrProtocol, string(kind))
+	}
+	assert.ErrorIs(t, (&frameWriter{w: io.Discard}).write(frameResult, make([]byte, maxResult+1)), ErrProtocol)
+}
+
+func TestLongErrorIsCut(t *testing.T) {
+	n := newNode(t)
+	n.group.fail["report"] = errors.New(strings.Repeat("\x01", maxFrame))
+	_, err := n.do(n.request(OpVolumes), Transfer{})
+	assert.ErrorContains(t, err, "…")
+}
+
+// What comes behind the trailer would get into a file that is published already.
+func TestDataBehindTheTrailer(t *testing.T) {
+	n := newNode(t)
+	n.client.Runner = runnerFunc(func(_ context.Context, c run.Cmd) (run.Result, error) {
+		frames := &frameWriter{w: c.Stdout}
+		require.NoError(t, frames.greet("test"))
+		require.NoError(t, frames.writeJSON(frameStart, Start{Mode: tarmode.GZIP}))
+		w := newPayloadWriter(frames)
+		require.NoError(t, w.close())
+		_, err := w.Write([]byte("more"))
+		return run.Result{}, err
+	})
+	_, err := n.do(n.request(OpSave), Transfer{Receive: func(Start) (io.Writer, error) { return io.Discard, nil }})
+	assert.ErrorIs(t, err, ErrProtocol)
 }
