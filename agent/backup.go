@@ -84,7 +84,7 @@ func (c *session) writeBackup(ctx context.Context, g lvm.Group, document []byte)
 		}
 		failpoint.Hit("backup.copied")
 	}
-	return res, writeWhole(home, dir, backupDocument, func(f *os.File) error {
+	return res, writeWhole(home, dir, backupDocument, 0o640, func(f *os.File) error {
 		_, err := f.Write(document)
 		return err
 	})
@@ -135,7 +135,7 @@ func (c *session) backupDisk(ctx context.Context, home *home, dir *beneath.Dir, 
 	}
 	defer device.Close() // only read
 	done := c.begin("copy " + v.Name)
-	err = writeWhole(home, dir, fmt.Sprintf("disk.%d.0", number), func(f *os.File) error {
+	err = writeWhole(home, dir, fmt.Sprintf("disk.%d.0", number), 0o640, func(f *os.File) error {
 		source := &reader{ctx: ctx, r: io.LimitReader(device, v.Size), progress: c.progress}
 		_, written, err := tarmode.CopySparse(ctx, source, f, v.Size, func(int64) {})
 		res.Content += written
@@ -146,19 +146,6 @@ func (c *session) backupDisk(ctx context.Context, home *home, dir *beneath.Dir, 
 		return fmt.Errorf("backup of volume %s: %w", v.Name, err)
 	}
 	return nil
-}
-
-// writeWhole makes a file that is there whole or not at all.
-func writeWhole(home *home, dir *beneath.Dir, name string, fill func(*os.File) error) error {
-	f, commit, abort, err := dir.CreateFile(name, 0o640, home.uid, home.gid)
-	if err != nil {
-		return err
-	}
-	defer abort()
-	if err := fill(f); err != nil {
-		return err
-	}
-	return commit()
 }
 
 // endBackup removes what a backup has left in the home and in the group. What is not there

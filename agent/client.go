@@ -74,7 +74,7 @@ func (c *Client) Do(ctx context.Context, host Host, q Request, t Transfer) (Resu
 	talk := &conversation{Client: c, host: host, transfer: t, frames: &frameWriter{w: link.in}, reader: newFrameReader(link.out)}
 	talk.reader.results = true
 	talk.seen.Store(time.Now().UnixNano())
-	go talk.watch(ctx, cancel)
+	go watch(ctx, cancel, &talk.seen, &talk.local, c.StallTimeout)
 	go talk.sayAlive(ctx)
 	sent := make(chan error, 1)
 	go func() { sent <- talk.send(q) }()
@@ -237,35 +237,7 @@ func (t *conversation) send(q Request) error {
 // sayAlive keeps the node from giving up on this end. A write may wait for a long
 // time, behind a payload that the node is not ready for.
 func (t *conversation) sayAlive(ctx context.Context) {
-	tick := time.NewTicker(aliveInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if err := t.frames.write(frameAlive, nil); err != nil {
-			return // listen sees the same end
-		}
-	}
-}
-
-// watch gives up on a silent node.
-func (t *conversation) watch(ctx context.Context, cancel context.CancelCauseFunc) {
-	tick := time.NewTicker(aliveInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if !t.local.Load() && time.Since(time.Unix(0, t.seen.Load())) > t.StallTimeout {
-			cancel(fmt.Errorf("%w for %s", ErrStalled, t.StallTimeout))
-			return
-		}
-	}
+	atIntervals(ctx, func() bool { return t.frames.write(frameAlive, nil) != nil }) // listen sees the same end
 }
 
 // listen handles what the agent says until its result or error.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"strings"
 
@@ -154,15 +155,24 @@ func (c *session) putFile(ctx context.Context) error {
 }
 
 func (c *session) writeFile(ctx context.Context, home *home) error {
-	f, commit, abort, err := home.dir.CreateFile(c.req.File, 0o660, home.uid, home.gid)
+	return writeWhole(home, home.dir, c.req.File, 0o660, func(f *os.File) error {
+		if _, err := io.Copy(f, &reader{ctx: ctx, r: c.payload, progress: c.progress}); err != nil {
+			return fmt.Errorf("write %s: %w", c.req.File, err)
+		}
+		failpoint.Hit("file.written")
+		return nil
+	})
+}
+
+// writeWhole makes a file in a directory of the home that is there whole or not at all.
+func writeWhole(home *home, dir *beneath.Dir, name string, mode uint32, fill func(*os.File) error) error {
+	f, commit, abort, err := dir.CreateFile(name, mode, home.uid, home.gid)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, &reader{ctx: ctx, r: c.payload, progress: c.progress})
-	if err != nil {
-		abort()
-		return fmt.Errorf("write %s: %w", c.req.File, err)
+	defer abort()
+	if err := fill(f); err != nil {
+		return err
 	}
-	failpoint.Hit("file.written")
 	return commit()
 }

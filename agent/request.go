@@ -297,7 +297,7 @@ func (q *Request) validateImage(c *Config) error {
 
 // validateHome holds Home to BASE/DATASTORE/VM, and to the ids of the request.
 func (q *Request) validateHome(c *Config) error {
-	if q.Op.ofGroup() || q.Op == OpDisks {
+	if q.Op.ofGroup() {
 		return nil
 	}
 	if _, _, err := q.splitHome(c); err != nil {

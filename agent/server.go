@@ -30,9 +30,6 @@ var ErrStopped = errors.New("stopped for another operation on this VM, or by han
 // ErrStalled means: the other end gave no sign of life in time.
 var ErrStalled = errors.New("no sign of life from the other end")
 
-// aliveInterval is how often each end says that it is there.
-const aliveInterval = time.Second
-
 // Server is the privileged end on a node. It serves one request and ends.
 type Server struct {
 	Config    Config
@@ -88,7 +85,7 @@ func (s *Server) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	context.AfterFunc(ctx, func() { _ = feed.CloseWithError(context.Cause(ctx)) }) // whoever waits for data is let go
 	go c.listen(reader, feed, cancel)
 	c.seen.Store(time.Now().UnixNano())
-	go c.watch(ctx, cancel)
+	go watch(ctx, cancel, &c.seen, &c.busy, c.Config.StallTimeout)
 	go c.signOfLife(ctx, cancel)
 	res, err := c.perform(ctx)
 	_ = payload.CloseWithError(errors.New("the operation has ended")) // never fails
@@ -183,42 +180,19 @@ func (c *session) listen(reader *frameReader, feed *io.PipeWriter, cancel contex
 	}
 }
 
-// watch gives up on a peer that is silent.
-func (c *session) watch(ctx context.Context, cancel context.CancelCauseFunc) {
-	tick := time.NewTicker(aliveInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if !c.busy.Load() && time.Since(time.Unix(0, c.seen.Load())) > c.Config.StallTimeout {
-			cancel(fmt.Errorf("%w for %s", ErrStalled, c.Config.StallTimeout))
-			return
-		}
-	}
-}
-
 // signOfLife tells the peer what goes on; that fails when the peer is gone.
 func (c *session) signOfLife(ctx context.Context, cancel context.CancelCauseFunc) {
-	tick := time.NewTicker(aliveInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	atIntervals(ctx, func() bool {
 		p := Progress{Bytes: c.before.Load() + c.bytes.Load(), Total: max(c.whole.Load(), c.total.Load())}
 		if step := c.step.Load(); step != nil {
 			p.Step = *step
 		}
-		if err := c.frames.writeJSON(frameProgress, p); err != nil {
+		err := c.frames.writeJSON(frameProgress, p)
+		if err != nil {
 			cancel(fmt.Errorf("%w: %w", ErrPeerGone, err))
-			return
 		}
-	}
+		return err != nil
+	})
 }
 
 // begin names the running step and returns a function that logs its end.
@@ -309,7 +283,7 @@ func (c *session) mayTakeOver(ctx context.Context, g lvm.Group) error {
 		return nil
 	}
 	info, err := g.Info(ctx)
-	if err != nil || info.LockManager != "none" {
+	if err != nil || info.LockManager != lvm.NoLockManager {
 		return err
 	}
 	volumes, err := g.Volumes(ctx)

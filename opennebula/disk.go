@@ -87,7 +87,3 @@ func (d *Disk) Volatile() bool { return d.ImageID < 0 }
 func (d *Disk) Swap() bool {
 	return d.Volatile() && (d.Type == "SWAP" || strings.EqualFold(d.Format, "swap"))
 }
-
-// Enlarged says that the user asked for more than the image has. Where the version does not
-// tell the image's size, nothing is known and the answer is no.
-func (d *Disk) Enlarged() bool { return d.OriginalSize > 0 && d.Size > d.OriginalSize }

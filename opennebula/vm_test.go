@@ -36,13 +36,11 @@ func TestDisksOfARealOned(t *testing.T) {
 		ID: 0, ImageID: 0, Source: "lv-oneimg-0", Size: 2048, OriginalSize: 1024, Type: "BLOCK", Format: "raw",
 		Driver: "raw", DatastoreID: 100, TMMAD: "clvm", Clone: true, Target: "vda",
 	}, clone)
-	assert.True(t, clone.Enlarged())
 	assert.False(t, clone.Volatile())
 
 	persistent, err := vm.Disk(1)
 	require.NoError(t, err)
 	assert.True(t, persistent.Persistent && persistent.Save && !persistent.Clone)
-	assert.False(t, persistent.Enlarged())
 
 	volatile, err := vm.Disk(2)
 	require.NoError(t, err)
@@ -97,7 +95,6 @@ func TestParseVMOfOldVersions(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, vm.Disks[0].Persistent, "SAVE without CLONE is what PERSISTENT says later")
 	assert.Zero(t, vm.Disks[0].Size)
-	assert.False(t, vm.Disks[0].Enlarged(), "nothing is known about its size")
 	assert.Equal(t, "ext3", vm.Disks[1].FS)
 	assert.Equal(t, "xfs", vm.Disks[2].FS)
 	assert.True(t, vm.Disks[3].Swap())

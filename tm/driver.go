@@ -23,7 +23,7 @@ type Driver struct {
 	Remotes string // directory of oned's driver scripts
 }
 
-// verbs maps a verb's name to what works out its plan.
+// planner is what works out a verb's plan, nil for a verb that is not there.
 func (d *Driver) planner(verb string) func(context.Context, opennebula.Call) ([]plan.Step, error) {
 	switch verb {
 	case "clone", "ln":

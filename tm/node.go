@@ -21,7 +21,7 @@ type place struct {
 	dead string
 }
 
-// request starts a request of a call at this place.
+// requestAt starts a request of a call at this place.
 func (d *Driver) requestAt(at place, op agent.Op, call opennebula.Call) agent.Request {
 	q := d.request(op, call, at.cfg)
 	q.TakeOver = at.dead

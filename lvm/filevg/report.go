@@ -27,7 +27,7 @@ func (s *session) info() lvm.GroupInfo {
 		Size:        s.meta.ExtentCount * s.meta.ExtentSize,
 		Free:        s.meta.free() * s.meta.ExtentSize,
 		ExtentSize:  s.meta.ExtentSize,
-		LockManager: "none",
+		LockManager: lvm.NoLockManager,
 		Tags:        slices.Clone(s.meta.Tags),
 	}
 }

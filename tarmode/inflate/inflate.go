@@ -77,13 +77,6 @@ func NewReader(source io.Reader) *Reader {
 	return &Reader{source: source}
 }
 
-// Reset begins with another source, and forgets what was read of the last one.
-func (r *Reader) Reset(source io.Reader) {
-	r.source, r.sourceErr = source, nil
-	r.position, r.filled = 0, 0
-	r.Next()
-}
-
 // Next begins another stream at the next byte of the same source. It is for the end of
 // a stream, where Read returned io.EOF: what was not read before is lost.
 func (r *Reader) Next() {
