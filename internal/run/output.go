@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,12 +16,21 @@ import (
 // A Writer's output goes to files in memory first and is copied when the program has
 // ended. With a pipe, a program that outlives this process would die of SIGPIPE at its
 // next message, in the middle of what it is doing.
+//
+// The messages of other programs go through a pipe of our own: a daemon that a program
+// leaves behind (ssh with ControlPersist) may keep it open, and nobody is to wait for that.
 type output struct {
 	stdout, stderr io.Writer
 	collected      bytes.Buffer
 	last           tail
 	files          []*os.File // of a Writer: stdout, stderr
+	messages       *os.File   // of another program; nil: its stderr is the caller's
+	theirs         *os.File   // the program's end of it
+	read           chan struct{}
 }
+
+// messagesGrace is how long what a program wrote last may take to arrive behind its end.
+const messagesGrace = 2 * time.Second
 
 func newOutput(c Cmd) (*output, error) {
 	o := &output{stdout: c.Stdout, stderr: c.Stderr, last: tail{max: stderrKept}}
@@ -30,8 +40,13 @@ func newOutput(c Cmd) (*output, error) {
 	if o.stderr == nil {
 		o.stderr = &o.last
 	}
-	if !c.Writer {
+	if !c.Writer && c.Stderr != nil {
 		return o, nil
+	}
+	if !c.Writer {
+		var err error
+		o.messages, o.theirs, err = os.Pipe()
+		return o, err
 	}
 	for _, name := range []string{"stdout", "stderr"} {
 		fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
@@ -46,9 +61,34 @@ func newOutput(c Cmd) (*output, error) {
 
 func (o *output) attach(cmd *exec.Cmd) {
 	cmd.Stdout, cmd.Stderr = o.stdout, o.stderr
-	if o.files != nil {
+	switch {
+	case o.files != nil:
 		cmd.Stdout, cmd.Stderr = o.files[0], o.files[1]
+	case o.theirs != nil:
+		cmd.Stderr = o.theirs
 	}
+}
+
+// started is called once the program runs.
+func (o *output) started() {
+	if o.theirs == nil {
+		return
+	}
+	_ = o.theirs.Close() // the program has its own
+	o.read = make(chan struct{})
+	go func() {
+		defer close(o.read)
+		_, _ = io.Copy(o.stderr, o.messages) // to the end, or as long as anybody cares
+	}()
+}
+
+// ended waits for the last messages of a program that has ended.
+func (o *output) ended() {
+	if o.read == nil {
+		return
+	}
+	_ = o.messages.SetReadDeadline(time.Now().Add(messagesGrace)) // a pipe has deadlines
+	<-o.read
 }
 
 // collect copies what a Writer that has ended left in its files.
@@ -69,5 +109,8 @@ func (o *output) collect() error {
 func (o *output) close() {
 	for _, file := range o.files {
 		_ = file.Close() // memory; the program has descriptors of its own
+	}
+	if o.messages != nil {
+		_, _ = o.messages.Close(), o.theirs.Close() // only read; closed already if the program was started
 	}
 }

@@ -129,6 +129,7 @@ func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
 	if err := cmd.Start(); err != nil {
 		return Result{Status: -1}, fail(-1, "", err)
 	}
+	out.started()
 	var waited error
 	done := make(chan struct{})
 	go func() { waited = cmd.Wait(); close(done) }()
@@ -140,8 +141,10 @@ func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
 		}
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the only error is that it is gone already
 		<-done
+		out.ended()
 		return Result{Status: -1}, fail(-1, string(out.last.buf), ctx.Err())
 	}
+	out.ended()
 	err = errors.Join(waited, out.collect())
 	res := Result{Stdout: out.collected.Bytes(), Stderr: out.last.buf, Status: cmd.ProcessState.ExitCode(), MaxRSS: maxRSS(cmd.ProcessState)}
 	if err != nil {

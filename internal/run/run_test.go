@@ -94,6 +94,17 @@ var roles = map[string]func() int{
 		err := cmd.Run()
 		return status(err)
 	},
+	// leaver: leave a daemon behind that keeps the standard error open.
+	"leaver": func() int {
+		cmd := exec.Command(os.Args[0], os.Args[1])
+		cmd.Env = append(os.Environ(), childRole+"=gate")
+		cmd.SysProcAttr, cmd.Stderr = &syscall.SysProcAttr{Setsid: true}, os.Stderr
+		if err := cmd.Start(); err != nil {
+			return status(err)
+		}
+		fmt.Fprintln(os.Stderr, "last words")
+		return 5
+	},
 	"sleeper": func() int {
 		// Renamed into place: whoever waits for the file finds the number in it.
 		if err := os.WriteFile(os.Args[1]+".new", []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
@@ -279,10 +290,12 @@ func TestCancelledBeforeStart(t *testing.T) {
 	assert.NoFileExists(t, filepath.Join(dir, "started"))
 }
 
-// exists says whether a process is there and no zombie.
+// exists says whether a process of this program is there. (A zombie has none; another
+// program may have got the pid.)
 func exists(pid string) bool {
-	stat, err := os.ReadFile("/proc/" + pid + "/stat")
-	return err == nil && !strings.Contains(string(stat), ") Z ")
+	program, err := os.Readlink("/proc/" + pid + "/exe")
+	self, selfErr := os.Executable()
+	return err == nil && selfErr == nil && program == self
 }
 
 func TestDeadlineKillsAReaderWithItsChildren(t *testing.T) {
@@ -314,6 +327,24 @@ func TestDeadlineDoesNotKillWriter(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, -1, res.Status)
 	assert.NoFileExists(t, filepath.Join(dir, "done"))
+	touch(dir, "gate")
+	await(dir, "done")
+}
+
+// A program may leave a daemon behind, as ssh with ControlPersist does.
+func TestDaemonThatKeepsStandardErrorIsNotAwaited(t *testing.T) {
+	dir := t.TempDir()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := child(t.Context(), "leaver", Cmd{Args: []string{dir}})
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		assert.ErrorContains(t, err, "last words")
+	case <-time.After(time.Minute):
+		t.Error("it is waited for")
+	}
 	touch(dir, "gate")
 	await(dir, "done")
 }
