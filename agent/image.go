@@ -384,15 +384,16 @@ func (c *session) emptyImage(ctx context.Context, g lvm.Group, source lvm.Volume
 	case v.Tags.Get(lvm.TagVM) != "" || v.Open:
 		return v, c.imageError("store", fmt.Errorf("%w (tags: %q)", lvm.ErrInUse, v.Tags))
 	}
-	if _, err = g.Tag(ctx, v.Name, tags, savedTags(v)); err != nil {
-		return v, err
-	}
-	failpoint.Hit("refill.tagged")
+	// Refused while another node reads it: then it stays the whole image that it is.
 	if _, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
 		return v, err
 	}
 	steps.Push("deactivate "+v.Name, func(ctx context.Context) error { return deactivate(ctx, g, v.Name) })
 	failpoint.Hit("refill.active")
+	if _, err = g.Tag(ctx, v.Name, tags, savedTags(v)); err != nil {
+		return v, err
+	}
+	failpoint.Hit("refill.tagged")
 	return g.Extend(ctx, v.Name, max(source.Size, v.Size))
 }
 

@@ -219,6 +219,18 @@ func TestStoreIntoVolume(t *testing.T) {
 	require.ErrorIs(t, err, lvm.ErrNotFound, "somebody may have written to it")
 }
 
+// Another node still reads the image that is to be overwritten: it stays one.
+func TestStoreIntoVolumeInUseElsewhere(t *testing.T) {
+	n := newNode(t)
+	n.group.put(t, disk0, "the disk", "one", "vm=42", "disk=0", "ds=101")
+	n.group.put(t, image7, "image", "one", "image=7")
+	n.group.fail["activate exclusive "+image7] = lvm.ErrLocked
+	_, err := n.do(n.ofImage(OpStore), Transfer{})
+	require.ErrorIs(t, err, lvm.ErrLocked)
+	assert.Equal(t, lvm.NewTags("one", "image=7"), n.group.volumes[image7].Tags)
+	assert.Equal(t, "image", n.content(image7))
+}
+
 func TestStoreRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name  string
