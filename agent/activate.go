@@ -92,6 +92,11 @@ func (c *session) activateOne(ctx context.Context, g lvm.Group, v lvm.Volume) er
 			return err
 		}
 	}
+	if c.req.Activate == lvm.Exclusive {
+		if err := c.finishExtend(ctx, g, v); err != nil {
+			return err
+		}
+	}
 	v, err := g.Activate(ctx, v.Name, c.req.Activate)
 	if err != nil {
 		return err
@@ -182,6 +187,15 @@ func (c *session) extend(ctx context.Context, g lvm.Group) (Result, error) {
 		return res, err
 	}
 	return res, c.relink(v)
+}
+
+// finishExtend zeroes what a RESIZE that was cut off has left, before anybody reads the disk
+// or gets it. Of a disk in use only RESIZE itself knows what its VM has seen.
+func (c *session) finishExtend(ctx context.Context, g lvm.Group, v lvm.Volume) error {
+	if c.req.Op == OpExtend || v.Open || v.Mode == lvm.Shared {
+		return nil
+	}
+	return c.zeroNewSpace(ctx, g, v)
 }
 
 // zeroNewSpace zeroes what extend added and drops its tag.

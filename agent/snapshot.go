@@ -294,7 +294,7 @@ func (c *session) oneDisk(ctx context.Context, g lvm.Group) ([]lvm.Volume, lvm.V
 	if err != nil {
 		return nil, lvm.Volume{}, err
 	}
-	return volumes, disks[0], nil
+	return volumes, disks[0], c.finishExtend(ctx, g, disks[0])
 }
 
 // whileActive does something with a disk that is active exclusively, and leaves it active
