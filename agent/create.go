@@ -91,10 +91,11 @@ func (c *session) newVolume(ctx context.Context, g lvm.Group, name string) (lvm.
 	if !errors.Is(err, lvm.ErrNoSpace) {
 		return v, err
 	}
-	if reapErr := c.makeRoom(ctx, g, c.req.Size); reapErr != nil {
-		return v, errors.Join(err, reapErr)
+	reapErr := c.makeRoom(ctx, g, c.req.Size)
+	if v, err = g.Create(ctx, q); err != nil {
+		err = errors.Join(err, reapErr)
 	}
-	return g.Create(ctx, q)
+	return v, err
 }
 
 func (c *session) newTags() lvm.Tags {

@@ -28,6 +28,7 @@ type fileGroup struct {
 	calls   []string                 // "op name"
 	before  func(op, name string)    // told before each change
 	after   func(op, name string)    // told after each change
+	tagged  func(add lvm.Tags)       // told before the group's tags change
 	modes   map[string]lvm.Mode      // last mode asked for
 	data    func(name string) []byte // first bytes of a new volume
 	space   map[string]int64         // of snapshots, as asked for
@@ -40,7 +41,7 @@ const extent = 4 << 20
 func newFileGroup(t *testing.T) *fileGroup {
 	return &fileGroup{
 		name: "vg-one", dir: t.TempDir(), free: 4 << 30, volumes: map[string]*lvm.Volume{}, open: map[string]bool{},
-		fail: map[string]error{}, before: func(string, string) {}, after: func(string, string) {}, modes: map[string]lvm.Mode{}, space: map[string]int64{}, manager: "none",
+		fail: map[string]error{}, before: func(string, string) {}, after: func(string, string) {}, tagged: func(lvm.Tags) {}, modes: map[string]lvm.Mode{}, space: map[string]int64{}, manager: "none",
 		data: func(string) []byte { return []byte(strings.Repeat("another tenant's secret ", 4096)) },
 	}
 }
@@ -236,6 +237,7 @@ func (g *fileGroup) TagGroup(ctx context.Context, add, del lvm.Tags) (lvm.GroupI
 	if err := g.note("tag", ""); err != nil {
 		return lvm.GroupInfo{}, err
 	}
+	g.tagged(add)
 	g.tags = g.tags.With(add...).Without(del...)
 	return g.Info(ctx)
 }

@@ -165,7 +165,7 @@ func stays(name string, err error) error {
 // that nobody writes to it.
 func (c *session) refuseWipedElsewhere(info lvm.GroupInfo, v lvm.Volume) error {
 	wiper := v.Tags.Get(lvm.TagWiper)
-	if info.LockManager != "none" || wiper == "" || lvm.TagWiper+"="+wiper == wiperTag() || c.req.Force {
+	if info.LockManager != lvm.NoLockManager || wiper == "" || lvm.TagWiper+"="+wiper == wiperTag() || c.req.Force {
 		return nil
 	}
 	return fmt.Errorf("%w: %s has taken it into quarantine, and no lock manager tells whether it is at work: run tm-clvm reap there, or with --force here when that node is down", lvm.ErrLocked, wiper)
@@ -287,7 +287,7 @@ func (c *session) isKept(v lvm.Volume) bool {
 }
 
 // makeRoom removes volumes in quarantine until size bytes are free, those first that are
-// wiped already.
+// wiped already. One that cannot be wiped does not keep it from the others.
 func (c *session) makeRoom(ctx context.Context, g lvm.Group, size int64) error {
 	volumes, err := g.Volumes(ctx)
 	if err != nil {
@@ -295,15 +295,17 @@ func (c *session) makeRoom(ctx context.Context, g lvm.Group, size int64) error {
 	}
 	volumes = slices.DeleteFunc(volumes, func(v lvm.Volume) bool { return !c.inQuarantine(v) || c.isKept(v) })
 	slices.SortStableFunc(volumes, func(a, b lvm.Volume) int { return int((a.Size-wipedBytes(a))>>20 - (b.Size-wipedBytes(b))>>20) })
+	var errs []error
 	for _, v := range volumes {
 		if size <= 0 {
 			return nil
 		}
 		c.log("info", "too little space: reaping %s (%s)", v.Name, humanize.IBytes(uint64(v.Size)))
 		if err := c.reap(ctx, g, v.Name, WipeDelete); err != nil {
-			return err
+			errs = append(errs, err)
+			continue
 		}
 		size -= v.Size
 	}
-	return nil
+	return errors.Join(errs...)
 }

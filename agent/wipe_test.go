@@ -155,7 +155,7 @@ func TestWipeGoesOnWhereItStopped(t *testing.T) {
 
 func TestWipeThatIsStoppedNotesHowFarItCame(t *testing.T) {
 	n := newNode(t)
-	n.server.Config.WipeRate = 1 << 20 // slices of 1 MiB, of which the first has time
+	n.server.Config.WipeRate = 1 // slices of 1 MiB, and the second has to wait for days
 	n.group.put(t, "lv-onedel-0011223344aa", "secret", "one", "quarantine", "vm=42", "disk=0")
 	ctx, cancel := context.WithCancel(context.Background())
 	n.client.OnProgress = func(p Progress) {
@@ -283,6 +283,36 @@ func TestAFullGroupGivesWhatIsInQuarantine(t *testing.T) {
 	q.Size = 1 << 40
 	_, err = n.do(q, Transfer{})
 	assert.ErrorIs(t, err, lvm.ErrNoSpace)
+}
+
+// One that cannot be wiped does not keep the others' space.
+func TestAFullGroupPassesOverABadVolume(t *testing.T) {
+	n := newNode(t)
+	n.group.put(t, "lv-onedel-0011223344aa", "secret", "one", "vm=7", "disk=1", "quarantine", "wiper=elsewhere")
+	n.group.put(t, "lv-onedel-0011223344bb", "secret", "one", "vm=7", "disk=2", "quarantine")
+	n.group.free = extent
+	_, err := n.do(n.create(ContentNone, ""), Transfer{}) // two extents
+	require.NoError(t, err)
+	assert.Equal(t, []string{"lv-one-42-0", "lv-onedel-0011223344aa"}, n.group.names())
+}
+
+// Somebody removes a volume without wiping it, after the last look and before the tag.
+func TestWipeFreeLooksBehindItsTag(t *testing.T) {
+	n := newNode(t)
+	n.group.free = 2 * extent
+	n.group.put(t, "lv-one-7-0", "secret", "one", "vm=7", "disk=0")
+	last := n.lastBytes()
+	n.group.tagged = func(add lvm.Tags) {
+		if _, there := n.group.volumes["lv-one-7-0"]; there && add.Has(lvm.TagClean) {
+			assert.NoError(t, n.group.Remove(context.Background(), "lv-one-7-0"))
+		}
+	}
+	res, err := n.do(n.request(OpWipeFree), Transfer{})
+	require.NoError(t, err)
+	assert.EqualValues(t, 2*extent, res.Wiped, "what was removed, too")
+	assert.Len(t, last, 3)
+	assert.True(t, n.group.tags.Has(lvm.TagClean))
+	assert.Empty(t, n.group.names())
 }
 
 func TestWipeFree(t *testing.T) {

@@ -31,17 +31,34 @@ func (c *session) wipeFree(ctx context.Context, g lvm.Group) (Result, error) {
 	}
 	defer func() { _ = lock.unlock() }() // it was never written to
 	var res Result
-	if err := c.takeFree(ctx, g, &res); err != nil {
+	info, err := c.wipeAllFree(ctx, g, &res)
+	if err != nil {
 		return Result{}, fmt.Errorf("wipe the free space of %s: %w; the next run goes on there, tm-clvm reap %s gives the space back", g.Name(), err, g.Name())
 	}
-	info, err := g.TagGroup(ctx, lvm.NewTags(lvm.TagClean), nil)
-	if err != nil {
-		return Result{}, err
-	}
-	failpoint.Hit("wipefree.clean")
 	c.log("info", "the free space of volume group %s is known to be zero", g.Name())
 	res.Info = &info
 	return res, c.releaseFree(ctx, g)
+}
+
+// wipeAllFree sets the tag when nothing is free, and looks once more behind it: what was
+// removed in between is free now, perhaps not wiped, and nobody took the tag away for it.
+func (c *session) wipeAllFree(ctx context.Context, g lvm.Group, res *Result) (lvm.GroupInfo, error) {
+	for {
+		if err := c.takeFree(ctx, g, res); err != nil {
+			return lvm.GroupInfo{}, err
+		}
+		info, err := g.TagGroup(ctx, lvm.NewTags(lvm.TagClean), nil)
+		if err != nil {
+			return lvm.GroupInfo{}, err
+		}
+		failpoint.Hit("wipefree.clean")
+		if info.Free == 0 {
+			return info, nil
+		}
+		if err := c.soil(ctx, g); err != nil {
+			return lvm.GroupInfo{}, err
+		}
+	}
 }
 
 // takeFree returns when every free extent is held by a volume that is wiped.
