@@ -99,7 +99,7 @@ func (d *Driver) sendISO(ctx context.Context, w io.Writer, files []string) (err 
 		if _, err := os.Stat(file); err != nil {
 			return fmt.Errorf("context file: %w", err)
 		}
-		argv = append(argv, grafted(filepath.Base(file))+"="+grafted(file))
+		argv = append(argv, "/"+grafted(filepath.Base(file))+"="+grafted(file)) // never an option
 	}
 	if _, err := d.Runner.Run(ctx, run.Cmd{Path: isoProgram(), Args: argv, Stdout: w}); err != nil {
 		return fmt.Errorf("context CD: %w", err)

@@ -30,8 +30,8 @@ func (d *Driver) planMigrate(ctx context.Context, call opennebula.Call) ([]plan.
 	if err != nil {
 		return nil, err
 	}
-	steps := d.window(call, cfg)
-	return append(steps, d.otherDrivers(call, vm, document)...), nil
+	others, err := d.otherDrivers(call, vm, document)
+	return append(d.window(call, cfg), others...), err
 }
 
 // window are the steps on the two ends. After the migration both are tried even if the
@@ -77,16 +77,21 @@ func (d *Driver) vmOf(call opennebula.Call) (*opennebula.VM, []byte, error) {
 }
 
 // otherDrivers passes the verb on to the transfer managers of the VM's other disks:
-// oned only calls the system datastore's.
-func (d *Driver) otherDrivers(call opennebula.Call, vm *opennebula.VM, document []byte) []plan.Step {
+// oned only calls the system datastore's. A user may write anything into TM_MAD of a
+// volatile disk.
+func (d *Driver) otherDrivers(call opennebula.Call, vm *opennebula.VM, document []byte) ([]plan.Step, error) {
 	if call.CallerTM != "" {
-		return nil
+		return nil, nil
 	}
 	var names []string
 	for _, disk := range vm.Disks {
-		if disk.TMMAD != "" && disk.TMMAD != ownTM(vm) && !slices.Contains(names, disk.TMMAD) {
-			names = append(names, disk.TMMAD)
+		if disk.TMMAD == "" || disk.TMMAD == ownTM(vm) || slices.Contains(names, disk.TMMAD) {
+			continue
 		}
+		if !opennebula.IsDriverName(disk.TMMAD) {
+			return nil, fmt.Errorf("disk %d has the driver %q: correct TM_MAD in the VM's template", disk.ID, disk.TMMAD)
+		}
+		names = append(names, disk.TMMAD)
 	}
 	var steps []plan.Step
 	for _, name := range names {
@@ -95,7 +100,7 @@ func (d *Driver) otherDrivers(call opennebula.Call, vm *opennebula.VM, document 
 			return d.passOn(ctx, script, append(slices.Clone(call.Arguments), ownTM(vm)), document)
 		}})
 	}
-	return steps
+	return steps, nil
 }
 
 func (d *Driver) passOn(ctx context.Context, script string, argv []string, document []byte) error {

@@ -68,6 +68,16 @@ func TestPostmigrateOfOldVersionsNeverFails(t *testing.T) {
 	assert.Contains(t, b.stderr.String(), "failed, going on")
 }
 
+// The name becomes part of a path, and a user may have written it.
+func TestDiskOfADriverThatIsNone(t *testing.T) {
+	for _, name := range []string{"../../../tmp/mine", "a/b", "..", "-x"} {
+		b := newBench(t)
+		b.Stdin = bytes.NewReader(bytes.Replace(b.document(), []byte("<TM_MAD><![CDATA[clvm]]></TM_MAD>"), []byte("<TM_MAD><![CDATA["+name+"]]></TM_MAD>"), 1))
+		require.ErrorContains(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"), "TM_MAD", name)
+		assert.Empty(t, b.nodes.asked)
+	}
+}
+
 func TestDisksOfOtherDrivers(t *testing.T) {
 	b := newBench(t)
 	b.Remotes = t.TempDir()

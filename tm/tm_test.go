@@ -469,3 +469,17 @@ func TestContextOfURLs(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, left)
 }
+
+// The name of a file that a user wrote into CONTEXT is never taken for an option.
+func TestContextFileNamedLikeAnOption(t *testing.T) {
+	b := newBench(t)
+	file := filepath.Join(t.TempDir(), "-oelsewhere")
+	require.NoError(t, os.WriteFile(file, []byte("A=b"), 0o600))
+	var argv []string
+	b.Runner = runnerFunc(func(_ context.Context, c run.Cmd) (run.Result, error) {
+		argv = c.Args
+		return run.Result{}, nil
+	})
+	require.NoError(t, b.call("context "+file+" node1:"+home+"/disk.2 0 101"))
+	assert.Equal(t, "/-oelsewhere="+file, argv[len(argv)-1])
+}
