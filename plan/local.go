@@ -40,7 +40,7 @@ type localDisks struct {
 
 // Ask has a node's agent do something that is no verb.
 func (d *Driver) Ask(ctx context.Context, host string, q agent.Request) (agent.Result, error) {
-	q.SingleWriter = d.Config.Bool("SINGLE_WRITER")
+	q.SingleWriter, q.Patience = d.Config.Bool("SINGLE_WRITER"), d.Config.Int("LOCK_TIMEOUT")
 	return d.ask(ctx, Step{Host: host, Request: q}, func(q agent.Request) (agent.Result, error) {
 		return d.Agents.Do(ctx, host, q, agent.Transfer{})
 	})
@@ -51,7 +51,7 @@ func (d *Driver) Ask(ctx context.Context, host string, q agent.Request) (agent.R
 func (d *Driver) ask(ctx context.Context, s Step, send func(agent.Request) (agent.Result, error)) (agent.Result, error) {
 	q := s.Request
 	if q.SingleWriter && q.Group != "" {
-		release, err := d.takeTurn(ctx, q)
+		release, err := d.takeTurns(ctx, q)
 		if err != nil {
 			return agent.Result{}, err
 		}

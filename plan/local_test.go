@@ -165,7 +165,15 @@ func TestSingleWriterTakesTurns(t *testing.T) {
 	other.Group = "vg-two"
 	releaseOther, err := s.takeTurn(t.Context(), other)
 	require.NoError(t, err, "another group has a turn of its own")
+	image := q
+	image.Group, image.Image = "vg-disks", &agent.Image{Group: "vg-one", ID: 7}
+	_, err = s.takeTurns(t.Context(), image)
+	require.ErrorIs(t, err, agent.ErrBusy, "its image's group is another's turn")
 	releaseOther()
+	release()
+	release, err = s.takeTurns(t.Context(), image)
+	require.NoError(t, err, "what it had taken was given back")
+	require.ErrorIs(t, s.create("node1"), agent.ErrBusy)
 	release()
 	require.NoError(t, s.create("node1"))
 	left, err := os.ReadFile(filepath.Join(s.Config.String("LOCK_DIR"), "vg-vg-one.lock"))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,31 @@ import (
 
 // turnInterval is how often a verb looks whether it is its turn.
 const turnInterval = 100 * time.Millisecond
+
+// takeTurns takes the turn of every group that a request changes, in one order for all, so
+// that two requests never wait for each other.
+func (d *Driver) takeTurns(ctx context.Context, q agent.Request) (release func(), err error) {
+	groups := []string{q.Group}
+	if q.Image != nil {
+		groups = append(groups, q.Image.Group)
+	}
+	slices.Sort(groups)
+	var taken []func()
+	release = func() {
+		for _, giveBack := range taken {
+			giveBack()
+		}
+	}
+	for _, q.Group = range slices.Compact(groups) {
+		giveBack, err := d.takeTurn(ctx, q)
+		if err != nil {
+			release()
+			return nil, err
+		}
+		taken = append(taken, giveBack)
+	}
+	return release, nil
+}
 
 // takeTurn keeps the other verbs of this front-end out of a volume group that no lock
 // manager protects, for as long as one request takes. The kernel lets go of the lock when
