@@ -188,7 +188,8 @@ type Group interface {
 	// ErrSnapshots.
 	Activate(ctx context.Context, name string, mode Mode) (Volume, error)
 	// Tag adds and removes tags in one step; adding one that is there, or removing one
-	// that is not, is fine. It works whoever holds the volume.
+	// that is not, is fine, and one that is both added and removed is removed. It works
+	// whoever holds the volume.
 	Tag(ctx context.Context, name string, add, del Tags) (Volume, error)
 	// TagGroup does the same to the group's own tags.
 	TagGroup(ctx context.Context, add, del Tags) (GroupInfo, error)

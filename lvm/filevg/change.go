@@ -161,7 +161,7 @@ func (g *Group) Tag(ctx context.Context, name string, add, del lvm.Tags) (v lvm.
 		if err := add.Validate(); err != nil {
 			return err
 		}
-		tags := record.Tags.Without(del...).With(add...)
+		tags := record.Tags.With(add...).Without(del...)
 		if !slices.Equal(tags, record.Tags) {
 			if err := s.commit(func(m *metadata) { m.find(name).Tags = tags }); err != nil {
 				return err

@@ -31,6 +31,7 @@ func testTag(t *testing.T, f Fixture) {
 		{"remove", nil, lvm.Tags{"building"}, lvm.Tags{"fs=ext4", "one", "vm=42"}},
 		{"remove again", nil, lvm.Tags{"building"}, lvm.Tags{"fs=ext4", "one", "vm=42"}},
 		{"both", lvm.Tags{"vm=43"}, lvm.Tags{"vm=42", "unknown"}, lvm.Tags{"fs=ext4", "one", "vm=43"}},
+		{"one that is added and removed", lvm.Tags{"vm=44"}, lvm.Tags{"vm=44"}, lvm.Tags{"fs=ext4", "one", "vm=43"}},
 		{"all characters", lvm.Tags{"A_z+0.9-/=!:&#"}, lvm.Tags{"fs=ext4", "one"}, lvm.Tags{"A_z+0.9-/=!:&#", "vm=43"}},
 		{"remove all", nil, lvm.Tags{"vm=43", "A_z+0.9-/=!:&#"}, nil},
 	} {
