@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"one-clvm/internal/run"
 )
@@ -69,11 +69,16 @@ func (f *commandFake) Run(_ context.Context, c run.Cmd) (run.Result, error) {
 	return run.Result{Stdout: []byte(f.output)}, f.err
 }
 
+// deadEndpoint is a port at which nobody listens, and which nobody else gets meanwhile: it
+// is taken, without listening.
 func deadEndpoint(t *testing.T) string {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
-	require.NoError(t, listener.Close())
-	return "http://" + listener.Addr().String() + "/RPC2"
+	t.Cleanup(func() { assert.NoError(t, unix.Close(fd)) })
+	require.NoError(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	address, err := unix.Getsockname(fd)
+	require.NoError(t, err)
+	return fmt.Sprintf("http://127.0.0.1:%d/RPC2", address.(*unix.SockaddrInet4).Port)
 }
 
 func TestVMFromARecordedAnswer(t *testing.T) {

@@ -127,7 +127,8 @@ func (s *site) ended(pid int, deadline time.Time) {
 	require.NoError(s, err)
 	defer unix.Close(fd)
 	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(deadline).Milliseconds()))
+		left := max(time.Until(deadline), 0) // less than nothing would be for ever
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds()))
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
