@@ -59,6 +59,9 @@ func (d *Driver) ask(ctx context.Context, s Step, send func(agent.Request) (agen
 		return send(q)
 	}
 	q.Local = d.knownLocal(ctx, s.Host)
+	if s.Once && q.Local == nil {
+		q.Local = d.proveFirst(ctx, s.Host, q.Group)
+	}
 	res, err := send(q)
 	if !errors.Is(err, lvm.ErrUnlocked) {
 		return res, err
@@ -69,6 +72,20 @@ func (d *Driver) ask(ctx context.Context, s Step, send func(agent.Request) (agen
 	}
 	q.Local = local
 	return send(q)
+}
+
+// proveFirst proves what a group without a lock manager will ask for. Without a proof it
+// refuses and says why.
+func (d *Driver) proveFirst(ctx context.Context, host, group string) []string {
+	res, err := d.Agents.Do(ctx, host, agent.Request{Op: agent.OpMonitor, Operation: NewOperation(), Group: group}, agent.Transfer{})
+	if err != nil || res.Info == nil || res.Info.LockManager != lvm.NoLockManager {
+		return nil
+	}
+	local, err := d.proveLocal(ctx, host, group)
+	if err != nil {
+		return nil
+	}
+	return local
 }
 
 // knownLocal are a node's own disks by an earlier proof; none if it has expired, or if

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,6 +48,8 @@ func (s *standalone) Do(_ context.Context, host string, q agent.Request, _ agent
 		return agent.Result{Disks: s.disks[host]}, nil
 	case q.SingleWriter:
 		return agent.Result{}, nil
+	case q.Op == agent.OpMonitor:
+		return agent.Result{Info: &lvm.GroupInfo{LockManager: lvm.NoLockManager}}, nil
 	}
 	for _, disk := range s.disks[host] {
 		if disk.Group == q.Group && !strings.Contains(strings.Join(q.Local, " "), disk.UUID) {
@@ -143,6 +146,25 @@ func TestSilentNodeProvesNothing(t *testing.T) {
 	require.NoError(t, s.create("node1"), "out of service, says the administrator")
 	s.hosts[1].State = 2
 	require.Error(t, s.create("node1"), "in service again: it must answer")
+}
+
+// TestProofBeforeAPayloadThatComesOnce: a refusal in its middle would leave the rest of it
+// to the second request.
+func TestProofBeforeAPayloadThatComesOnce(t *testing.T) {
+	s := newStandalone(t)
+	q := agent.Request{Op: agent.OpCreate, Group: "vg-one"}
+	payload := strings.NewReader("it comes once")
+	var sent []string
+	err := s.Step(t.Context(), Step{Host: "node1", Request: q, Once: true, Transfer: func(context.Context) (agent.Transfer, error) {
+		all, err := io.ReadAll(payload)
+		sent = append(sent, string(all))
+		return agent.Transfer{}, err
+	}})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"it comes once"}, sent)
+	assert.Equal(t, "node1 create", s.asked[len(s.asked)-1])
+	s.dead["node2"] = true
+	require.NoError(t, s.create("node1"), "the proof is kept")
 }
 
 // TestSingleWriterTakesTurns: one verb at a time changes a group.

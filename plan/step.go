@@ -23,6 +23,7 @@ type Step struct {
 	Transfer func(context.Context) (agent.Transfer, error) // nil: no payload
 	Total    int64                                         // bytes of the payload, 0 unknown
 	Here     func(context.Context) error                   // instead of a request
+	Once     bool                                          // the payload cannot be had a second time
 	Undo     *Step                                         // if a later step fails
 	Then     func(agent.Result) error
 	Mend     func(ctx context.Context, err error) error // what a failure means after all

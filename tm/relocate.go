@@ -115,7 +115,7 @@ func (r *relocation) copy(ctx context.Context, disk lvm.Volume) error {
 		return err
 	})
 	group.Go(func() error {
-		err := r.Step(ctx, plan.Step{What: "write the copy", Host: r.call.Dest.Host, Request: create, Transfer: func(context.Context) (agent.Transfer, error) {
+		err := r.Step(ctx, plan.Step{What: "write the copy", Host: r.call.Dest.Host, Request: create, Once: true, Transfer: func(context.Context) (agent.Transfer, error) {
 			return agent.Transfer{Send: func(w io.Writer) error { _, err := io.Copy(w, stream); return err }}, nil
 		}})
 		_ = stream.CloseWithError(err)

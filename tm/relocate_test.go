@@ -33,11 +33,11 @@ func TestMoveToAnotherVolumeGroup(t *testing.T) {
 	b := twoDatastores(t)
 	require.NoError(t, b.call(across))
 	asked := b.nodes.asked
-	require.Len(t, asked, 7)
+	require.Len(t, asked, 8)
 	assert.Equal(t, "node1 volumes disk 0", asked[0])
-	assert.ElementsMatch(t, []string{"node1 save disk 0", "node2 create disk 0"}, asked[1:3])
-	assert.ElementsMatch(t, []string{"node1 digest disk 0", "node2 digest disk 0"}, asked[3:5])
-	assert.Equal(t, []string{"node2 publish disk 0", "node1 remove disk 0"}, asked[5:], "published when it is the same, removed last")
+	assert.ElementsMatch(t, []string{"node1 save disk 0", "node2 monitor disk 0", "node2 create disk 0"}, asked[1:4])
+	assert.ElementsMatch(t, []string{"node1 digest disk 0", "node2 digest disk 0"}, asked[4:6])
+	assert.Equal(t, []string{"node2 publish disk 0", "node1 remove disk 0"}, asked[6:], "published when it is the same, removed last")
 	assert.Equal(t, "the extents", string(b.nodes.sent["create"]))
 	create := b.nodes.reqs[slices.IndexFunc(b.nodes.reqs, func(q agent.Request) bool { return q.Op == agent.OpCreate })]
 	assert.True(t, create.Hold)
@@ -45,7 +45,7 @@ func TestMoveToAnotherVolumeGroup(t *testing.T) {
 	assert.Equal(t, 102, create.DS)
 	assert.Equal(t, int64(1<<30), create.Size)
 	assert.Equal(t, "ext4", create.FSType)
-	remove := b.nodes.reqs[6]
+	remove := b.nodes.reqs[7]
 	assert.Equal(t, "vg-one", remove.Group)
 	assert.Equal(t, "/var/lib/one/datastores/101/0", remove.Home)
 }
