@@ -51,8 +51,16 @@ func newDriver(report *opennebula.Reporter, io command.Stdio) (*tm.Driver, *agen
 	if err != nil {
 		return nil, nil, err
 	}
-	client := &agent.Client{
-		Runner: programs, Version: version.String(), StallTimeout: time.Duration(cfg.Int("STALL_TIMEOUT")) * time.Second,
+	client := newClient(cfg, report)
+	return &tm.Driver{Driver: plan.Driver{
+		Config: cfg, FrontEnd: frontEnd(cfg), Records: records, Agents: plan.Connection{Client: client, Config: cfg},
+		Runner: programs, Report: report, Stdin: io.In, Stdout: io.Out, Stderr: io.Err,
+	}}, client, nil
+}
+
+func newClient(cfg *cxmrc.Config, report *opennebula.Reporter) *agent.Client {
+	return &agent.Client{
+		Runner: run.Exec{}, Version: version.String(), StallTimeout: time.Duration(cfg.Int("STALL_TIMEOUT")) * time.Second,
 		OnLog: func(l agent.LogLine) {
 			if l.Level == "warn" {
 				report.Warn("%s", l.Text)
@@ -61,10 +69,6 @@ func newDriver(report *opennebula.Reporter, io command.Stdio) (*tm.Driver, *agen
 			report.Debug("%s", l.Text)
 		},
 	}
-	return &tm.Driver{Driver: plan.Driver{
-		Config: cfg, FrontEnd: frontEnd(cfg), Records: records, Agents: plan.Connection{Client: client, Config: cfg},
-		Runner: programs, Report: report, Stdin: io.In, Stdout: io.Out, Stderr: io.Err,
-	}}, client, nil
 }
 
 // newRecords asks oned as OpenNebula's own commands do.

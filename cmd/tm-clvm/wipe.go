@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"one-clvm/agent"
+	"one-clvm/cxmrc"
 	"one-clvm/internal/command"
 	"one-clvm/internal/progress"
 	"one-clvm/opennebula"
@@ -68,25 +69,40 @@ func doOnGroup(ctx context.Context, what, node string, q agent.Request, asJSON b
 func onNode(ctx context.Context, node string, q agent.Request, io command.Stdio, onProgress func(agent.Progress)) (agent.Result, error) {
 	report := opennebula.NewReporter(io.Err, opennebula.Version{})
 	defer report.Close()
+	quiet := func(client *agent.Client) {
+		client.OnProgress = onProgress
+		client.OnLog = func(l agent.LogLine) { // the progress tells the rest
+			if l.Level == "warn" {
+				report.Warn("%s", l.Text)
+			}
+		}
+	}
+	if node == "" {
+		return here(ctx, q, report, quiet)
+	}
+	if err := opennebula.CheckHost(node); err != nil {
+		return agent.Result{}, err
+	}
 	driver, client, err := newDriver(report, io)
 	if err != nil {
 		return agent.Result{}, err
 	}
-	client.OnProgress = onProgress
-	client.OnLog = func(l agent.LogLine) { // the progress tells the rest
-		if l.Level == "warn" {
-			report.Warn("%s", l.Text)
-		}
-	}
-	if node != "" {
-		if err := opennebula.CheckHost(node); err != nil {
-			return agent.Result{}, err
-		}
-		return driver.Ask(ctx, node, q)
-	}
+	quiet(client)
+	return driver.Ask(ctx, node, q)
+}
+
+// here asks this node's own agent. Nothing of a front-end is needed: a node has no
+// credentials for oned.
+func here(ctx context.Context, q agent.Request, report *opennebula.Reporter, with func(*agent.Client)) (agent.Result, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return agent.Result{}, err
 	}
+	cfg, err := cxmrc.LoadFound()
+	if err != nil {
+		return agent.Result{}, err
+	}
+	client := newClient(cfg, report)
+	with(client)
 	return client.Do(ctx, agent.Local("this node", self), q, agent.Transfer{})
 }

@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -68,7 +69,20 @@ func TestVerbsDoNotWaitForAWipe(t *testing.T) {
 	s.ok("mv", append([]string{at("node1", 0), at("frontend", 0)}, ofSystem...)...)
 	assert.False(t, ended(remove), "256 MiB at 1 MiB a second")
 	s.stopWipe(remove, wiper)
+	s.reapHere()
+	assert.Equal(t, []string{volume(0)}, s.names())
 	s.deleteHome()
+}
+
+// reapHere runs on the node itself, which has no credentials for oned.
+func (s *site) reapHere() {
+	s.Helper()
+	credentials := filepath.Join(testbed.Home, ".one")
+	require.NoError(s, os.Rename(credentials, credentials+".away"))
+	defer func() { require.NoError(s, os.Rename(credentials+".away", credentials)) }()
+	result, err := s.machine.Run(s.Context(), testbed.Command{Argv: []string{program, "reap", testbed.Group}, Root: true})
+	require.NoError(s, err)
+	require.Zero(s, result.Status, result.Stderr)
 }
 
 // A wipe that is cut off goes on where it was, and reap ends it.
