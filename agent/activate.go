@@ -133,8 +133,8 @@ func (c *session) park(ctx context.Context, g lvm.Group) error {
 		return err
 	}
 	for _, v := range disks {
-		if v.Open {
-			return &lvm.Error{Op: "park", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: VM %d still runs on it", lvm.ErrInUse, c.req.VM)}
+		if err := released(ctx, g, v, "park", fmt.Sprintf("VM %d still runs on it", c.req.VM)); err != nil {
+			return err
 		}
 		if _, err := g.Tag(ctx, v.Name, lvm.NewTags(lvm.TagParked), nil); err != nil {
 			return err

@@ -167,8 +167,8 @@ func (c *session) unlink(ctx context.Context, g lvm.Group) error {
 //	unlinked the same without the link
 //	untagged an image that anybody can use
 func (c *session) giveBack(ctx context.Context, g lvm.Group, v lvm.Volume) error {
-	if v.Open {
-		return &lvm.Error{Op: "unlink", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: VM %d still runs on it", lvm.ErrInUse, c.req.VM)}
+	if err := released(ctx, g, v, "unlink", fmt.Sprintf("VM %d still runs on it", c.req.VM)); err != nil {
+		return err
 	}
 	if _, err := g.Activate(ctx, v.Name, lvm.Exclusive); err != nil { // no other node has it
 		return err

@@ -48,8 +48,8 @@ func (c *session) discard(ctx context.Context, g lvm.Group, v lvm.Volume) error 
 		c.quarantined = append(c.quarantined, quarantined{g, v.Name})
 		return nil
 	}
-	if v.Open {
-		return &lvm.Error{Op: "remove", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: end what has it open on this node first", lvm.ErrInUse)}
+	if err := released(ctx, g, v, "remove", "end what has it open on this node first"); err != nil {
+		return err
 	}
 	name, err := c.quarantine(ctx, g, v)
 	if err == nil {

@@ -151,8 +151,8 @@ func (c *session) removeRequested(ctx context.Context, g lvm.Group) error {
 // and new disks are zeroed before anybody gets them. A crash leaves the snapshot, or
 // nothing but that.
 func (c *session) removeSnapshot(ctx context.Context, g lvm.Group, v lvm.Volume) error {
-	if v.Open {
-		return &lvm.Error{Op: "remove", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: end what has it open on this node first", lvm.ErrInUse)}
+	if err := released(ctx, g, v, "remove", "end what has it open on this node first"); err != nil {
+		return err
 	}
 	if err := c.soil(ctx, g); err != nil {
 		return err

@@ -158,12 +158,5 @@ func (p *pace) wait(ctx context.Context, length int64) error {
 	}
 	seconds := min(float64(p.done)/float64(p.rate), 1e9) // a time.Duration has room for nine of these
 	due := p.started.Add(time.Duration(seconds * float64(time.Second)))
-	timer := time.NewTimer(time.Until(due))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return pause(ctx, time.Until(due))
 }

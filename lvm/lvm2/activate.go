@@ -17,8 +17,10 @@ func (g *Group) Activate(ctx context.Context, name string, mode lvm.Mode) (lvm.V
 		if err != nil {
 			return lvm.Volume{}, err
 		}
-		if mode == lvm.Off && volume.Open {
-			return lvm.Volume{}, lvm.ErrInUse
+		if mode == lvm.Off {
+			if err := g.released(ctx, volume); err != nil {
+				return lvm.Volume{}, err
+			}
 		}
 		if err := before.checkActivation(volume, mode); err != nil {
 			return lvm.Volume{}, err

@@ -21,8 +21,8 @@ func (g *Group) Remove(ctx context.Context, name string) error {
 }
 
 func (g *Group) remove(ctx context.Context, volume lvm.Volume, before state) error {
-	if volume.Open {
-		return lvm.ErrInUse
+	if err := g.released(ctx, volume); err != nil {
+		return err
 	}
 	if found := before.snapshots(volume.Name); len(found) > 0 {
 		return fmt.Errorf("%w: remove %s first", lvm.ErrSnapshots, found[0].Name)
@@ -40,6 +40,17 @@ func (g *Group) remove(ctx context.Context, volume lvm.Volume, before state) err
 		return fmt.Errorf("lvremove: %w: the volume is still there", ErrNoEffect)
 	}
 	return err
+}
+
+// released is ErrInUse while somebody has the volume open for more than a moment.
+func (g *Group) released(ctx context.Context, volume lvm.Volume) error {
+	return lvm.Released(ctx, volume, g.sleep, func(ctx context.Context) (lvm.Volume, error) {
+		now, err := g.read(ctx)
+		if err != nil {
+			return lvm.Volume{}, err
+		}
+		return now.find(volume.Name)
+	})
 }
 
 // Rename implements lvm.Group.
