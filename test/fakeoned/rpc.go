@@ -97,6 +97,8 @@ var methods = map[string]func(*Server, Call) (any, *failure){
 
 	"one.datastorepool.info": pool(Datastores),
 	"one.image.update":       updateImage,
+	"one.vm.migrate":         migrateVM,
+	"one.vm.recover":         recoverVM,
 }
 
 // pool serves all objects of a kind, whatever range and filter was asked for.

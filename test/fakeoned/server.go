@@ -28,6 +28,8 @@ type Server struct {
 	documents map[key]string
 	behaviour Behaviour
 	calls     []Call
+	drivers   Drivers
+	pending   []func() // what was begun: see Settle
 }
 
 type key struct {
