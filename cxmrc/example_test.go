@@ -20,6 +20,8 @@ func TestExamplesAreWhatTheRegistriesSay(t *testing.T) {
 		"cxmrc.example": {"Settings of the clustered LVM drivers, on the front-end: /var/lib/one/remotes/etc/tm/clvm/cxmrc.", Driver},
 		"agent.conf.example": {"What the agent may do on this node: " + AgentPath +
 			". The file and its directory must belong to root and be writable by root alone.", Agent},
+		"hook.conf.example": {"Settings of one-migrate-hook, on nodes and front-ends: " + HookPath +
+			". The file and its directory must belong to root and be writable by root alone.", Hook},
 	} {
 		var out bytes.Buffer
 		require.NoError(t, Example(&out, example.title, example.registry))
@@ -44,7 +46,7 @@ func TestExamplesAreWhatTheRegistriesSay(t *testing.T) {
 
 // Every example line must also be valid without its comment mark.
 func TestExampleAssignmentsAreValid(t *testing.T) {
-	for _, registry := range []Registry{Driver, Agent} {
+	for _, registry := range []Registry{Driver, Agent, Hook} {
 		for _, v := range registry {
 			config, err := Parse(bytes.NewBufferString(v.example()), "example", Registry{v})
 			require.NoError(t, err, v.Name)

@@ -1,0 +1,149 @@
+package hook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"one-clvm/opennebula"
+)
+
+// Fate is what a cluster knows of a node. The zero value is not to know.
+type Fate string
+
+// The fates.
+const (
+	Alive  Fate = "alive"
+	Fenced Fate = "fenced" // proved to be off
+	Lost   Fate = "lost"   // gone, and not proved to be off
+)
+
+// Truth is where a VM really is, as the cluster and its hypervisors say.
+type Truth struct {
+	VM     int
+	On     string // the node that runs it; "": none does
+	Moving bool   // the cluster is about to change that
+	Nodes  map[string]Fate
+	Seen   time.Time
+}
+
+// Sentinels of a Cluster. Test with errors.Is.
+var (
+	// ErrForeign: a service or domain that is no VM of OpenNebula.
+	ErrForeign = errors.New("not a VM of OpenNebula")
+	// ErrNoCluster: there is nobody to ask where VMs are.
+	ErrNoCluster = errors.New("this build cannot ask a cluster where its VMs are")
+)
+
+// Cluster is asked for the truth.
+type Cluster interface {
+	// Identify finds which VM a service or domain is, by the metadata that the drivers gave
+	// it, never by its name. ErrForeign.
+	Identify(ctx context.Context, name string) (vm int, err error)
+	// Where says where a VM is now. An error where that is not certain.
+	Where(ctx context.Context, vm int) (Truth, error)
+	// All says it of all VMs that the cluster has.
+	All(ctx context.Context) ([]Truth, error)
+}
+
+// NoCluster is the Cluster of a program that has none to ask.
+type NoCluster struct{}
+
+// Identify fails with ErrNoCluster.
+func (NoCluster) Identify(context.Context, string) (int, error) { return 0, noCluster() }
+
+// Where fails with ErrNoCluster.
+func (NoCluster) Where(context.Context, int) (Truth, error) { return Truth{}, noCluster() }
+
+// All fails with ErrNoCluster.
+func (NoCluster) All(context.Context) ([]Truth, error) { return nil, noCluster() }
+
+func noCluster() error {
+	return fmt.Errorf("%w; nothing was delivered, and what was reported stays in the spool", ErrNoCluster)
+}
+
+// A report is a truth in one line, the only thing that the key of a node can say:
+//
+//	report/1 vm=42 on=node2 seen=1763728000123456789 alive=node1,node2 fenced=node3 lost=
+//
+// Words are parted by one blank and stand in this order; on, alive, fenced and lost may be
+// empty; seen is in nanoseconds since 1970.
+const (
+	reportWord = "report/1"
+	maxReport  = 4096 // bytes
+	maxNodes   = 64
+)
+
+// ErrReport says that a line is no report.
+var ErrReport = errors.New("not a report")
+
+var reportLine = regexp.MustCompile(`^report/1 vm=([0-9]{1,10}) on=([A-Za-z0-9._-]{0,253}) seen=([0-9]{1,19})` +
+	` alive=([A-Za-z0-9._,-]*) fenced=([A-Za-z0-9._,-]*) lost=([A-Za-z0-9._,-]*)$`)
+
+// Line is the truth as a report.
+func (t Truth) Line() (string, error) {
+	line := fmt.Sprintf("%s vm=%d on=%s seen=%d alive=%s fenced=%s lost=%s", reportWord, t.VM, t.On, t.Seen.UnixNano(),
+		t.nodes(Alive), t.nodes(Fenced), t.nodes(Lost))
+	_, err := ParseReport(line)
+	return line, err
+}
+
+func (t Truth) nodes(fate Fate) string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(t.Nodes)) {
+		if t.Nodes[name] == fate {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// ParseReport reads a report: exactly what Line writes, or ErrReport.
+func ParseReport(line string) (Truth, error) {
+	if len(line) > maxReport {
+		return Truth{}, fmt.Errorf("%w: %d bytes", ErrReport, len(line))
+	}
+	m := reportLine.FindStringSubmatch(line)
+	if m == nil {
+		return Truth{}, fmt.Errorf("%w: %s", ErrReport, quote(line))
+	}
+	vm, err := parseVM(m[1])
+	if err != nil {
+		return Truth{}, fmt.Errorf("%w: %w", ErrReport, err)
+	}
+	seen, err := strconv.ParseInt(m[3], 10, 64)
+	if err != nil || strconv.FormatInt(seen, 10) != m[3] {
+		return Truth{}, fmt.Errorf("%w: seen=%s", ErrReport, m[3])
+	}
+	t := Truth{VM: vm, On: m[2], Seen: time.Unix(0, seen), Nodes: map[string]Fate{}}
+	for i, fate := range []Fate{Alive, Fenced, Lost} {
+		if err := t.addNodes(m[4+i], fate); err != nil {
+			return Truth{}, err
+		}
+	}
+	if t.On != "" && t.Nodes[t.On] != Alive {
+		return Truth{}, fmt.Errorf("%w: VM %d cannot run on %s, which is not alive", ErrReport, vm, quote(t.On))
+	}
+	return t, nil
+}
+
+func (t Truth) addNodes(list string, fate Fate) error {
+	if list == "" {
+		return nil
+	}
+	for _, name := range strings.Split(list, ",") {
+		if _, twice := t.Nodes[name]; twice || opennebula.CheckHost(name) != nil {
+			return fmt.Errorf("%w: node %s", ErrReport, quote(name))
+		}
+		if t.Nodes[name] = fate; len(t.Nodes) > maxNodes {
+			return fmt.Errorf("%w: more than %d nodes", ErrReport, maxNodes)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package hook
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const goodReport = "report/1 vm=42 on=node2 seen=1763728000123456789 alive=node1,node2 fenced=node3 lost="
+
+func TestReport(t *testing.T) {
+	want := Truth{VM: 42, On: "node2", Seen: time.Unix(0, 1763728000123456789), Nodes: map[string]Fate{"node1": Alive, "node2": Alive, "node3": Fenced}}
+	got, err := ParseReport(goodReport)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	line, err := want.Line()
+	require.NoError(t, err)
+	assert.Equal(t, goodReport, line)
+	_, err = Truth{VM: 42, On: "node2", Seen: noon}.Line()
+	assert.ErrorIs(t, err, ErrReport, "a node that is not alive runs nothing")
+}
+
+// notReports is what the key must not be able to say.
+func notReports() []string {
+	many := make([]string, maxNodes+1)
+	for i := range many {
+		many[i] = fmt.Sprintf("n%d", i)
+	}
+	return []string{
+		"", "sh", "/bin/sh -c id", "bash -i", "report", "report/2" + goodReport[8:], " " + goodReport, goodReport + " ", goodReport + "\n", goodReport + "; id",
+		goodReport + "\nid", "scp -t /etc", "internal-sftp", "one-migrate-hook receive", "../" + goodReport, strings.ToUpper(goodReport),
+		strings.Replace(goodReport, "42", "-1", 1), strings.Replace(goodReport, "42", "042", 1), strings.Replace(goodReport, "42", "9999999999", 1),
+		strings.Replace(goodReport, "on=node2", "on=$(id)", 1), strings.Replace(goodReport, "on=node2", "on=node3", 1), strings.Replace(goodReport, "on=node2", "on=-x", 1),
+		strings.Replace(goodReport, "seen=1763728000123456789", "seen=0001", 1), strings.Replace(goodReport, "seen=1763728000123456789", "seen=9999999999999999999", 1),
+		strings.Replace(goodReport, "lost=", "lost=node1", 1), strings.Replace(goodReport, "lost=", "lost=,", 1), strings.Replace(goodReport, " fenced=node3", "", 1),
+		goodReport + strings.Repeat(",x", maxReport), strings.Replace(goodReport, "lost=", "lost="+strings.Join(many, ","), 1),
+		strings.Replace(goodReport, "node3", strings.Repeat("n", 254), 1), strings.Replace(goodReport, "report/1", "report/1\x00", 1),
+	}
+}
+
+func TestNotAReport(t *testing.T) {
+	for _, line := range notReports() {
+		_, err := ParseReport(line)
+		require.ErrorIs(t, err, ErrReport, line)
+		assert.Less(t, len(err.Error()), 500, "a long line is not repeated")
+	}
+}
+
+// What is taken for a report is one, in the one way to write it.
+func FuzzReport(f *testing.F) {
+	f.Add(goodReport)
+	f.Add("report/1 vm=0 on= seen=0 alive= fenced= lost=")
+	for _, line := range notReports() {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		truth, err := ParseReport(line)
+		if err != nil {
+			require.ErrorIs(t, err, ErrReport)
+			return
+		}
+		again, err := truth.Line()
+		require.NoError(t, err)
+		other, err := ParseReport(again)
+		require.NoError(t, err)
+		require.Equal(t, truth, other)
+		require.NotContains(t, line, "\n")
+		require.LessOrEqual(t, len(line), maxReport)
+	})
+}
