@@ -71,9 +71,9 @@ bench: deps build ## Measure against plain ssh pipes and full copies (needs root
 	@$(CACHE)/bin/bench $(BENCHFLAGS)
 
 .PHONY: man
-man: ## Write the manual page into man/, from the same source as --help
+man: ## Write the manual pages into man/, from the same source as --help
 	@mkdir -p man
-	go run -ldflags '$(LDFLAGS)' ./cmd/tm-clvm man > man/tm-clvm.1
+	@for program in $(notdir $(wildcard cmd/*)); do go run -ldflags '$(LDFLAGS)' ./cmd/$$program man > man/$$program.1; done
 
 PROFILE ?= cluster
 

@@ -43,6 +43,11 @@ var elsewhere = map[string]string{
 	"local.written":       "needs a volume group of LVM, whose disks may be shared: test/lab",
 	"local.kept":          "the same",
 	"lvm.written":         "the same",
+	"spool.written":       "of one-migrate-hook, which no verb starts: cmd/one-migrate-hook",
+	"spool.flushed":       "the same",
+	"spool.published":     "the same",
+	"receive.asked":       "the same",
+	"deliver.answered":    "of one-migrate-hook; reports that are delivered twice: hook",
 }
 
 var matrixAgent = map[string]string{"ALLOWED_VGS": strings.Join([]string{testbed.Group, otherGroup, smallGroup}, " ")}

@@ -28,10 +28,25 @@ const (
 	Plain Build = "plain"
 	// Failpoints is the program that can be stopped at every step (internal/failpoint).
 	Failpoints Build = "failpoint"
+	// Hook and HookFailpoints are one-migrate-hook, likewise. Start does not install them.
+	Hook           Build = "hook"
+	HookFailpoints Build = "hook-failpoint"
 )
 
-// path of the program inside. (The directory's own path means something else there.)
-func (b Build) path() string { return filepath.Join(Scratch, programs, string(b)) }
+// Path of the program inside. (The directory's own path means something else there.)
+func (b Build) Path() string { return filepath.Join(Scratch, programs, string(b)) }
+
+// source is the program's package and how it is compiled.
+func (b Build) source() (program string, arguments []string) {
+	program = "./cmd/tm-clvm"
+	if strings.HasPrefix(string(b), string(Hook)) {
+		program = "./cmd/one-migrate-hook"
+	}
+	if strings.HasSuffix(string(b), string(Failpoints)) {
+		arguments = []string{"-tags", string(Failpoints)}
+	}
+	return program, arguments
+}
 
 const programs = "programs"
 
@@ -46,14 +61,11 @@ func buildPrograms(directory string, builds []Build) error {
 		return fmt.Errorf("programs: %w", err)
 	}
 	for _, b := range builds {
-		var arguments []string
-		if b != Plain {
-			arguments = append(arguments, "-tags", string(b))
-		}
+		program, arguments := b.source()
 		if os.Getenv(coverVariable) != "" {
 			arguments = append(arguments, "-cover", "-coverpkg", covered)
 		}
-		if err := build.Program(context.Background(), filepath.Join(target, string(b)), "./cmd/tm-clvm", arguments...); err != nil {
+		if err := build.Program(context.Background(), filepath.Join(target, string(b)), program, arguments...); err != nil {
 			return err
 		}
 	}

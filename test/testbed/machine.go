@@ -102,7 +102,7 @@ func (m *Machine) Stop() error {
 func (m *Machine) install() error {
 	program := m.options.Program
 	if program == "" {
-		program = cmp.Or(m.options.Build, Plain).path()
+		program = cmp.Or(m.options.Build, Plain).Path()
 	}
 	if err := os.MkdirAll(filepath.Dir(installed), 0o755); err != nil {
 		return err

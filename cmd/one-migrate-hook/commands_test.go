@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"one-clvm/hook/spool"
+	"one-clvm/internal/command"
+)
+
+// called runs the program on words and returns what it printed.
+func called(stdin string, words ...string) (status int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	status = oneMigrateHook(words, command.Stdio{In: strings.NewReader(stdin), Out: &out, Err: &err})
+	return status, out.String(), err.String()
+}
+
+// site is a configuration with directories of the test's own.
+func site(t *testing.T) spool.Spool {
+	t.Helper()
+	dir := t.TempDir()
+	s := spool.Spool{Dir: filepath.Join(dir, "spool")}
+	for _, name := range []string{"spool", "state", "etc"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o755))
+	}
+	file := filepath.Join(dir, "etc", "hook.conf")
+	text := "SPOOL_DIR=" + s.Dir + "\nSTATE_DIR=" + filepath.Join(dir, "state") + "\nVERSION=7.4.0\n"
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+	before := configFile
+	configFile = file
+	t.Cleanup(func() { configFile = before })
+	return s
+}
+
+func TestHelpAndManual(t *testing.T) {
+	status, text, _ := called("", "--help")
+	assert.Zero(t, status)
+	_, manual, _ := called("", "man")
+	for _, c := range program().All() {
+		assert.Contains(t, text, "  "+c.Name)
+		assert.Contains(t, manual, c.Name)
+		status, help, _ := called("", c.Name, "--help")
+		assert.Zero(t, status)
+		assert.Contains(t, help, c.Sentence)
+		c.Flags().VisitAll(func(f *pflag.Flag) { assert.NotEmpty(t, f.Usage) })
+	}
+	status, _, stderr := called("", "nonsense")
+	assert.Equal(t, 2, status)
+	assert.NotContains(t, stderr, "verb")
+	_, completion, _ := called("", "completion", "bash")
+	assert.Contains(t, completion, "complete -F _one_migrate_hook one-migrate-hook")
+}
+
+// libvirt kills a guest whose hook fails, and writes nothing that may be taken for XML.
+func TestLibvirtNeverHearsOfFailures(t *testing.T) {
+	site(t)
+	for _, words := range [][]string{
+		{"libvirt"}, {"libvirt", "one-1", "started", "begin", "-"}, {"libvirt", "--help", "started", "begin", "-"},
+		{"libvirt", "-x", "reconnect", "begin", "-"}, {"libvirt", "/etc/libvirt/hooks/qemu", "help", "migrate", "begin", "-"},
+	} {
+		status, stdout, _ := called("no document", words...)
+		assert.Zero(t, status, words)
+		assert.Empty(t, stdout, words)
+	}
+}
+
+func TestNotConfiguredForACluster(t *testing.T) {
+	s := site(t)
+	for _, words := range [][]string{{"deliver"}, {"status"}, {"reconcile"}} {
+		if words[0] == "deliver" {
+			status, _, stderr := called("", "report", "42")
+			require.Zero(t, status, stderr)
+		}
+		status, _, _ := called("", words...)
+		assert.NotZero(t, status, words)
+	}
+	entries, err := s.List()
+	require.NoError(t, err)
+	assert.Len(t, entries, 1, "what cannot be delivered stays")
+}

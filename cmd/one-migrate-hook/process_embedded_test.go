@@ -1,0 +1,245 @@
+//go:build embedded
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"one-clvm/cxmrc"
+	"one-clvm/hook/spool"
+	"one-clvm/internal/run"
+	"one-clvm/test/fakeoned"
+	"one-clvm/test/testbed"
+)
+
+func TestMain(m *testing.M) { testbed.Main(m.Run, testbed.Hook, testbed.HookFailpoints) }
+
+const installedHook = "/usr/libexec/one-clvm/one-migrate-hook"
+
+// install puts the program, and its configuration, where they belong.
+func install(t *testing.T, program testbed.Build) spool.Spool {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(installedHook), 0o755))
+	text, err := os.ReadFile(program.Path())
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(installedHook))
+	require.NoError(t, os.WriteFile(installedHook, text, 0o755))
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o777))
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
+	require.NoError(t, os.MkdirAll(filepath.Dir(cxmrc.HookPath), 0o755))
+	settings := "SPOOL_DIR=" + dir + "\nSTATE_DIR=" + dir + "\nVERSION=7.4.0\n"
+	require.NoError(t, os.WriteFile(cxmrc.HookPath, []byte(settings), 0o644))
+	return spool.Spool{Dir: dir}
+}
+
+func hookProcess(words ...string) (run.Result, error) {
+	return run.Exec{}.Run(context.Background(), run.Cmd{Path: installedHook, Args: words})
+}
+
+func events(t *testing.T, s spool.Spool) int {
+	t.Helper()
+	entries, err := s.List()
+	require.NoError(t, err)
+	for _, e := range entries {
+		require.NoError(t, e.Err)
+	}
+	return len(entries)
+}
+
+// killedAt kills the program with SIGKILL at a failpoint.
+func killedAt(t *testing.T, failpoint string, env []string, words ...string) {
+	t.Helper()
+	directory := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(directory, "stop"), []byte(failpoint+" 0"), 0o600))
+	ctx, kill := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := run.Exec{Env: env}.Run(ctx, run.Cmd{Path: installedHook, Args: words, Env: []string{"ONE_CLVM_FAILPOINTS=" + directory}})
+		ended <- err
+	}()
+	require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(directory, "reached")); return err == nil }, time.Minute, time.Millisecond, failpoint)
+	kill()
+	require.Error(t, <-ended)
+}
+
+// Killed at any instant, an event is there whole or not at all, and the next one is taken.
+func TestKilledWhileAppending(t *testing.T) {
+	s := install(t, testbed.HookFailpoints)
+	for _, c := range []struct {
+		failpoint string
+		left      int
+	}{{"spool.written", 0}, {"spool.flushed", 0}, {"spool.published", 1}} {
+		killedAt(t, c.failpoint, nil, "cxm", "web", "node1", "node2")
+		assert.Equal(t, c.left, events(t, s), c.failpoint)
+		_, err := hookProcess("cxm", "web", "node1", "node2")
+		require.NoError(t, err)
+		require.Equal(t, c.left+1, events(t, s))
+		entries, err := s.List()
+		require.NoError(t, err)
+		for _, e := range entries {
+			require.NoError(t, s.Remove(e.Name))
+		}
+	}
+}
+
+// A full disk, no spool, a spool that is none: the caller is not held up, and what was not
+// accepted is told.
+func TestWhatCannotBeAcceptedIsInTheJournal(t *testing.T) {
+	s := install(t, testbed.Hook)
+	for name, spoil := range map[string]func(dir string){
+		"no spool": func(dir string) { require.NoError(t, os.Remove(dir)) },
+		"a file": func(dir string) {
+			require.NoError(t, os.Remove(dir))
+			require.NoError(t, os.WriteFile(dir, nil, 0o600))
+		},
+		"disk full":  func(dir string) { mountTiny(t, dir, "nr_inodes=1") },
+		"not a byte": func(dir string) { mountTiny(t, dir, "size=4k,nr_inodes=99"); fill(t, dir) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(s.Dir, strings.ReplaceAll(name, " ", "-"))
+			require.NoError(t, os.Mkdir(dir, 0o777))
+			spoil(dir)
+			require.NoError(t, os.WriteFile(cxmrc.HookPath, []byte("SPOOL_DIR="+dir+"\n"), 0o644))
+			r, err := hookProcess("cxm", "web-7", "node1", "node2")
+			require.Error(t, err)
+			assert.Contains(t, string(r.Stderr), "not accepted")
+			assert.Contains(t, string(r.Stderr), "web-7")
+			assert.Contains(t, string(r.Stderr), "reconcile")
+		})
+	}
+}
+
+func mountTiny(t *testing.T, dir, options string) {
+	t.Helper()
+	_, err := run.Exec{}.Run(t.Context(), run.Cmd{Path: "mount", Args: []string{"-t", "tmpfs", "-o", options, "tmpfs", dir}})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := run.Exec{}.Run(context.Background(), run.Cmd{Path: "umount", Args: []string{dir}})
+		assert.NoError(t, err)
+	})
+}
+
+func fill(t *testing.T, dir string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "fill"), make([]byte, 4096), 0o600))
+}
+
+// Every alert is in the spool or in the journal, with the VM. No time is asserted: the
+// machine may be busy with other things.
+func TestThousandAlertsAtOnce(t *testing.T) {
+	const alerts = 1000
+	s := install(t, testbed.Hook)
+	var (
+		all  sync.WaitGroup
+		took [alerts]time.Duration
+		told atomic.Int32 // not accepted
+	)
+	for i := range alerts {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			vm := fmt.Sprintf("one-%d", i)
+			begin := time.Now()
+			r, err := run.Exec{Env: []string{"CRM_alert_kind=resource", "CRM_alert_rsc=" + vm, "CRM_alert_node=node1", "CRM_alert_task=start", "CRM_alert_rc=0"}}.
+				Run(context.Background(), run.Cmd{Path: installedHook})
+			took[i] = time.Since(begin)
+			if err != nil {
+				told.Add(1)
+				assert.Contains(t, string(r.Stderr), "not accepted: alert: "+vm+" ")
+			}
+		}()
+	}
+	all.Wait()
+	assert.GreaterOrEqual(t, events(t, s), alerts-int(told.Load()), "what was accepted is there")
+	slices.Sort(took[:])
+	fmt.Printf("hook: %d alerts at once: %d in the spool, %d in the journal; p50 %s, p99 %s, longest %s\n", alerts, events(t, s), told.Load(),
+		took[alerts/2].Round(time.Millisecond), took[alerts*99/100].Round(time.Millisecond), took[alerts-1].Round(time.Millisecond))
+}
+
+// The key of a node, past a real sshd.
+func TestForcedCommand(t *testing.T) {
+	install(t, testbed.Hook)
+	m, err := testbed.Start(t.Context(), testbed.Options{Program: "/usr/bin/echo", GroupSize: "-"})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, m.Stop()) })
+	m.Oned.Put(fakeoned.VMs, 42, fakeoned.VM{ID: 42, Name: "web", Host: "node1", LCMState: 3}.Document())
+	key := allowKey(t)
+	state := t.TempDir()
+	require.NoError(t, os.Chmod(state, 0o777))
+	require.NoError(t, os.Chmod(filepath.Dir(state), 0o755))
+	require.NoError(t, os.WriteFile(cxmrc.HookPath, []byte("STATE_DIR="+state+"\nVERSION=7.4.0\n"), 0o644))
+	for _, c := range []struct{ name, command, answer string }{
+		{"a report", fmt.Sprintf("report/1 vm=42 on=node1 seen=%d alive=node1 fenced= lost=", time.Now().UnixNano()), "nothing oned has it running"},
+		{"a shell", "", "refused"},
+		{"another command", "id", "refused"},
+		{"a path", "/bin/cat /etc/passwd", "refused"},
+		{"two commands", fmt.Sprintf("report/1 vm=42 on=node1 seen=%d alive=node1 fenced= lost=; id", time.Now().UnixNano()), "refused"},
+		{"an over-long line", strings.Repeat("x", 100_000), "refused"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			argv := []string{"-T", "-i", key, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "node1"}
+			if c.command != "" {
+				argv = append(argv, c.command)
+			}
+			r, err := m.RunAsOneadmin(t.Context(), append([]string{"ssh"}, argv...)...)
+			require.NoError(t, err)
+			assert.True(t, strings.HasPrefix(r.Stdout, c.answer), "%s %s", r.Stdout, r.Stderr)
+			assert.NotContains(t, r.Stdout, "uid=")
+			if c.answer == "refused" {
+				assert.Contains(t, r.Stderr, "refused: ", "it is in the journal")
+			}
+		})
+	}
+}
+
+// A report whose front-end dies before it calls oned is made good by the next one.
+func TestKilledBeforeCallingOned(t *testing.T) {
+	install(t, testbed.HookFailpoints)
+	m, err := testbed.Start(t.Context(), testbed.Options{Program: "/usr/bin/echo", GroupSize: "-"})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, m.Stop()) })
+	m.Oned.Put(fakeoned.VMs, 42, fakeoned.VM{ID: 42, Name: "web", Host: "node1", LCMState: 3}.Document())
+	report := func() []string {
+		return []string{
+			fmt.Sprintf("SSH_ORIGINAL_COMMAND=report/1 vm=42 on=node2 seen=%d alive=node1,node2 fenced= lost=", time.Now().UnixNano()),
+			"ONE_XMLRPC=" + m.Oned.URL(), "ONE_AUTH=" + filepath.Join(testbed.Home, ".one/one_auth"),
+		}
+	}
+	killedAt(t, "receive.asked", report(), "receive")
+	require.Empty(t, m.Oned.Changes())
+	r, err := run.Exec{Env: report()}.Run(t.Context(), run.Cmd{Path: installedHook, Args: []string{"receive"}})
+	require.NoError(t, err)
+	assert.Contains(t, string(r.Stdout), "retry")
+	assert.Equal(t, []string{"one.vm.migrate"}, m.Oned.Changes())
+}
+
+// allowKey makes a key of a node and allows it what docs/hook.md says.
+func allowKey(t *testing.T) string {
+	t.Helper()
+	key := filepath.Join(testbed.Home, ".ssh", "hook")
+	_, err := run.Exec{}.Run(t.Context(), run.Cmd{Path: "ssh-keygen", Args: []string{"-q", "-t", "ed25519", "-N", "", "-f", key}})
+	require.NoError(t, err)
+	public, err := os.ReadFile(key + ".pub")
+	require.NoError(t, err)
+	file, err := os.OpenFile(filepath.Join(testbed.Home, ".ssh", "authorized_keys"), os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = fmt.Fprintf(file, "command=\"%s receive\",restrict %s", installedHook, public)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+	_, err = run.Exec{}.Run(t.Context(), run.Cmd{Path: "chown", Args: []string{"oneadmin", key}})
+	require.NoError(t, err)
+	return key
+}
