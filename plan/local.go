@@ -221,6 +221,7 @@ func (d *Driver) keepLocal(known localDisks) (err error) {
 		return fmt.Errorf("lock %s: %w", dir, err)
 	}
 	file := d.localFile(known.Host)
+	failpoint.Hit("local.proven")
 	failpoint.Change("write", file)
 	if err := os.WriteFile(file+".new", text, 0o600); err != nil {
 		return err

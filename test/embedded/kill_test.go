@@ -40,7 +40,8 @@ const failpointDirectory = testbed.Scratch + "/failpoints"
 // elsewhere are failpoints that no scene reaches, and what kills there instead.
 var elsewhere = map[string]string{
 	"livebackup.snapshot": "needs a snapshot of a disk in use, which a group in files cannot take: test/lab",
-	"local.written":       "needs a volume group of LVM, whose disks may be shared: test/lab",
+	"local.proven":        "needs a volume group of LVM, whose disks may be shared: test/lab",
+	"local.written":       "the same",
 	"local.kept":          "the same",
 	"lvm.written":         "the same",
 	"spool.written":       "of one-migrate-hook, which no verb starts: cmd/one-migrate-hook",
