@@ -49,6 +49,9 @@ var elsewhere = map[string]string{
 	"spool.published":     "the same",
 	"receive.asked":       "the same",
 	"deliver.answered":    "of one-migrate-hook; reports that are delivered twice: hook",
+	"vmm.stored":          "of the VMM driver, none of whose verbs is a scene yet",
+	"resource.shared":     "the same",
+	"resource.moved":      "the same",
 }
 
 var matrixAgent = map[string]string{"ALLOWED_VGS": strings.Join([]string{testbed.Group, otherGroup, smallGroup}, " ")}
