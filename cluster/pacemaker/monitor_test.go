@@ -95,6 +95,7 @@ func TestOperationOf(t *testing.T) {
 
 func FuzzParseMonitor(f *testing.F) {
 	f.Add(report(f))
+	f.Add(`<crm_mon><summary/><nodes/><resources><resource id="one-42" managed="true"><node name="n1"/></resource></resources></crm_mon>`)
 	f.Fuzz(func(t *testing.T, text string) {
 		state, err := parseMonitor(strings.NewReader(text), "one-42")
 		if err != nil {

@@ -29,7 +29,7 @@ func TestEveryVerbHasItsScript(t *testing.T) {
 		assert.Equal(t, "#!"+installed+"\n", string(text), script)
 		info, err := os.Stat(script)
 		require.NoError(t, err)
-		assert.Equal(t, os.FileMode(0o755), info.Mode().Perm(), script)
+		assert.Equal(t, os.FileMode(0o111), info.Mode().Perm()&0o111, script)
 		names = append(names, filepath.Base(script))
 	}
 	assert.ElementsMatch(t, append([]string{"VirtualDomain"}, opennebula.VMMVerbs...), names)
