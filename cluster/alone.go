@@ -16,7 +16,7 @@ func decideAlone(o Order, s State) (Plan, error) {
 		if alive {
 			return Plan{Note: "it runs already"}, nil
 		}
-		return Plan{Steps: []Step{activate, {Action: Create, Undo: []Step{destroy, await(Off, "", p.Settle)}}, running}}, nil
+		return Plan{Steps: []Step{{Action: Store}, activate, {Action: Create, Undo: []Step{destroy, await(Off, "", p.Settle)}}, running}}, nil
 	case VerbRestore:
 		if alive {
 			return Plan{Note: "it runs already"}, nil

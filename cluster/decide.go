@@ -119,7 +119,7 @@ func decideStart(o Order, s State) (Plan, error) {
 		plan.Note = "the domain runs here outside of the cluster, which takes it over"
 	}
 	undo := append([]Step{{Action: Disable}}, removal(o)...)
-	plan.Steps = append(plan.Steps, Step{Action: Define, Node: o.Node, Undo: undo})
+	plan.Steps = append(plan.Steps, Step{Action: Store}, Step{Action: Define, Node: o.Node, Undo: undo})
 	plan = thawed(c, plan)
 	if c.Failed || c.Blocked || len(c.Failures) > 0 || c.Defined && s.Domain.Alive() {
 		plan.Steps = append(plan.Steps, Step{Action: Forget})

@@ -48,6 +48,7 @@ type Executor struct {
 	Runner  run.Runner
 	Clock   Clock
 	Volumes func(ctx context.Context, mode lvm.Mode) error // of the order's service, on this node
+	Store   func(ctx context.Context) error                // the service's definition; nil: it is there
 	Log     func(format string, args ...any)
 }
 
@@ -56,6 +57,7 @@ type Executor struct {
 // order sees what is left, and decides again.
 //
 //	died after             left                                   the next verb
+//	store                  a file in the VM's home                the same verb, DELETE
 //	define                 a service that the cluster starts      deploy waits for it; cancel removes it
 //	freeze                 a service that the cluster leaves      any verb thaws it; the freeze ends by itself
 //	ask, destroy, save     a frozen service without a domain      the freeze ends: the cluster starts it; cancel, shutdown
@@ -136,6 +138,11 @@ func (x *Executor) act(ctx context.Context, o Order, s Step) error {
 	switch s.Action {
 	case Await:
 		return x.await(ctx, o, s)
+	case Store:
+		if x.Store == nil {
+			return nil
+		}
+		return x.Store(ctx)
 	case Activate:
 		return x.Volumes(ctx, lvm.Exclusive)
 	case Release:

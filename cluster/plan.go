@@ -34,8 +34,9 @@ type Order struct {
 // Action is what a step does.
 type Action string
 
-// The actions: of the cluster, of the hypervisor of this node, of the volumes, and waiting.
+// The actions: of files, of the cluster, of the hypervisor of this node, of the volumes, and waiting.
 const (
+	Store    Action = "store"    // the definition, where the service is started from
 	Define   Action = "define"   // the service, wanted running, on Step.Node if possible
 	Disable  Action = "disable"  // want it stopped
 	Freeze   Action = "freeze"   // have the cluster leave it alone, until Step.Until at most

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"one-clvm/cluster"
-	"one-clvm/internal/failpoint"
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
 	"one-clvm/opennebula"
@@ -56,16 +55,15 @@ func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)
 	defer lock.Close() // the lock ends with the descriptor
 	job := &job{Agent: a, q: q, volumes: volumes{agents: a.Agents, groups: a.Groups, vm: q.VM, ds: q.DS, home: q.Home, lockWait: q.Settle}}
 	if q.Verb == cluster.VerbStart {
-		if err := job.store(ctx); err != nil {
+		if job.checked, err = job.check(ctx, q.Domain); err != nil {
 			return err
 		}
-		failpoint.Hit("vmm.stored")
 	}
 	stack, err := a.Stack(func() (string, error) { return job.document(ctx) })
 	if err != nil {
 		return err
 	}
-	x := &cluster.Executor{Stack: stack, Runner: a.Runner, Clock: a.Clock, Log: log, Volumes: job.activate}
+	x := &cluster.Executor{Stack: stack, Runner: a.Runner, Clock: a.Clock, Log: log, Volumes: job.activate, Store: job.store}
 	return x.Do(ctx, q.order(&a.Config))
 }
 
@@ -74,6 +72,7 @@ type job struct {
 	*Agent
 	q       Request
 	volumes volumes
+	checked *domain.Domain // of deploy
 }
 
 // activate is for the stacks without a resource agent, and for domains that no cluster knows.
@@ -93,14 +92,10 @@ func (j *job) activate(ctx context.Context, mode lvm.Mode) error {
 	return v.set(ctx, Here, mode, nil)
 }
 
-// store checks the domain that came with the request and puts it into the home, where the
-// cluster starts it from. A crash leaves the file, which goes with the home.
-func (j *job) store(ctx context.Context) error {
-	d, err := j.check(ctx, j.q.Domain)
-	if err != nil {
-		return err
-	}
-	text, err := d.Bytes()
+// store puts the domain that came with the request into the home, where it is started from,
+// once it is decided that it will be. A crash leaves the file, which goes with the home.
+func (j *job) store(context.Context) error {
+	text, err := j.checked.Bytes()
 	if err != nil {
 		return err
 	}

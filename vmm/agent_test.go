@@ -48,8 +48,13 @@ func TestDeployOnANodeAlone(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, n.created, string(stored))
 
-	require.Empty(t, serve(t, n.agent(), n.request(cluster.VerbStart)), "it runs")
+	again := n.request(cluster.VerbStart)
+	again.Domain = strings.Replace(again.Domain, "vda", "vdb", 1)
+	require.Empty(t, serve(t, n.agent(), again), "it runs")
 	assert.Len(t, n.calls, 2)
+	kept, err := os.ReadFile(filepath.Join(n.home(), "domain.xml"))
+	require.NoError(t, err)
+	assert.Equal(t, n.created, string(kept), "what runs is what is stored")
 
 	cancel := n.request(cluster.VerbCancel)
 	cancel.Home, cancel.DS = "", 0

@@ -85,7 +85,7 @@ func (w *world) play(stack cluster.Stack) {
 	if order.Verb == cluster.VerbSave || order.Verb == cluster.VerbRestore {
 		order.File = home + "/checkpoint"
 	}
-	x := &cluster.Executor{Stack: stack, Runner: w, Clock: w, Volumes: w.volumes, Log: func(format string, args ...any) {
+	x := &cluster.Executor{Stack: stack, Runner: w, Clock: w, Volumes: w.volumes, Store: w.store, Log: func(format string, args ...any) {
 		w.note("log", fmt.Sprintf(format, args...))
 	}}
 	plan, err := x.Execute(context.Background(), order)
@@ -196,6 +196,11 @@ func (w *world) fails(call string) error {
 func (w *world) volumes(_ context.Context, mode lvm.Mode) error {
 	w.note("volumes", mode.String())
 	return w.fails("volumes " + mode.String())
+}
+
+func (w *world) store(context.Context) error {
+	w.note("store", "")
+	return w.fails("store")
 }
 
 // Now implements cluster.Clock.
