@@ -49,8 +49,7 @@ var elsewhere = map[string]string{
 	"spool.published":     "the same",
 	"receive.asked":       "the same",
 	"deliver.answered":    "of one-migrate-hook; reports that are delivered twice: hook",
-	"vmm.stored":          "of the VMM driver, none of whose verbs is a scene yet",
-	"resource.shared":     "the same",
+	"resource.shared":     "of the VMM driver, none of whose verbs is a scene yet",
 	"resource.moved":      "the same",
 }
 
