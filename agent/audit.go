@@ -3,73 +3,135 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
-	"path"
-	"strconv"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
 
 	"one-clvm/internal/beneath"
 	"one-clvm/lvm"
 )
 
-// Link is what a disk has in its VM's home.
-type Link struct {
-	Volume string `json:"volume"`
-	Path   string `json:"path"`             // of the link, below the first HOME_BASE
-	Target string `json:"target,omitempty"` // "" without a link
-	Want   string `json:"want"`             // the volume's device
+// Audit is what an audit wants to know of a node, beside the volumes.
+type Audit struct {
+	// Boot is the id of the running kernel: two hosts of oned that have the same are one
+	// machine.
+	Boot   string   `json:"boot"`
+	Wiping []string `json:"wiping,omitempty"` // volumes that are being wiped here
+	Homes  []Home   `json:"homes,omitempty"`
+	// Domains are the machines that run here; nil where no hypervisor tells.
+	Domains []Domain `json:"domains"`
+	// Services are the machines that the cluster has; nil where no cluster manager tells.
+	Services []Service `json:"services"`
 }
 
-// audit is what an audit wants to know of a node: the volumes, which of them are just being
-// wiped, and the links of those that are active here. It changes nothing.
+// Home is what is in the directory of a VM in a system datastore.
+type Home struct {
+	Path  string            `json:"path"`
+	DS    int               `json:"ds"`
+	VM    int               `json:"vm"`
+	Links map[string]string `json:"links,omitempty"` // disk.N and where it leads
+	Files []string          `json:"files,omitempty"` // everything else
+}
+
+// audit looks at the volumes and what belongs to them on this node. It changes nothing.
 func (c *session) audit(ctx context.Context, g lvm.Group) (Result, error) {
-	volumes, err := g.Volumes(ctx)
+	info, volumes, err := g.Report(ctx)
 	if err != nil {
 		return Result{}, err
 	}
-	res := Result{Volumes: volumes}
+	found := &Audit{}
 	for _, v := range volumes {
 		busy, err := c.isBeingWiped(g.Name(), v.Name)
 		if err != nil {
 			return Result{}, err
 		}
 		if busy {
-			res.Wiping = append(res.Wiping, v.Name)
-		}
-		link, ok, err := c.linkOf(v)
-		if err != nil {
-			return Result{}, err
-		}
-		if ok {
-			res.Links = append(res.Links, link)
+			found.Wiping = append(found.Wiping, v.Name)
 		}
 	}
-	return res, nil
+	if found.Homes, err = c.homes(); err != nil {
+		return Result{}, err
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return Result{}, fmt.Errorf("which machine this is: %w", err)
+	}
+	found.Boot = strings.TrimSpace(string(boot))
+	found.Domains = c.domains(ctx)
+	found.Services = c.services(ctx)
+	return Result{Info: &info, Volumes: volumes, Audit: found}, nil
 }
 
-// linkOf looks for the link of a disk that is active on this node.
-func (c *session) linkOf(v lvm.Volume) (link Link, ok bool, err error) {
-	ds, vm, disk := v.Tags.Get(lvm.TagDS), v.Tags.Get(lvm.TagVM), v.Tags.Get(lvm.TagDisk)
-	for _, id := range []string{ds, vm, disk} {
-		if n, err := strconv.Atoi(id); err != nil || n < 0 || strconv.Itoa(n) != id {
-			return Link{}, false, nil //nolint:nilerr // its tags are not those of a disk
+var (
+	idPattern       = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})$`)
+	diskLinkPattern = regexp.MustCompile(`^disk\.(0|[1-9][0-9]{0,8})$`)
+)
+
+// homes are those of all VMs below all of HOME_BASE. Directories are walked without
+// following links: oneadmin may write there.
+func (c *session) homes() ([]Home, error) {
+	var all []Home
+	for _, path := range c.Config.HomeBases {
+		base, err := beneath.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("homes in %s: %w", path, err)
+		}
+		err = eachDirectory(base, func(ds int, store *beneath.Dir) error {
+			return eachDirectory(store, func(vm int, dir *beneath.Dir) error {
+				h, err := readHome(dir)
+				h.DS, h.VM = ds, vm
+				all = append(all, h)
+				return err
+			})
+		})
+		if err = joinClose(err, base); err != nil {
+			return nil, fmt.Errorf("homes in %s: %w", path, err)
 		}
 	}
-	if v.Mode == lvm.Off || !v.Tags.Has(lvm.TagOurs) || v.Tags.Has(lvm.TagQuarantine) || v.Origin != "" {
-		return Link{}, false, nil
-	}
-	base := c.Config.HomeBases[0]
-	link = Link{Volume: v.Name, Path: path.Join(base, ds, vm, "disk."+disk), Want: v.Path}
-	dir, err := beneath.Open(base)
+	return all, nil
+}
+
+// eachDirectory goes through the directories whose name is an id. What is in an image
+// datastore is no directory; what has gone meanwhile is left out.
+func eachDirectory(in *beneath.Dir, do func(id int, dir *beneath.Dir) error) error {
+	names, err := in.Names()
 	if err != nil {
-		return link, true, nil //nolint:nilerr // no system datastore, no links
+		return err
 	}
-	home, err := dir.OpenDir(path.Join(ds, vm))
-	if err = joinClose(err, dir); err == nil {
-		link.Target, err = home.Readlink("disk." + disk)
-		err = joinClose(err, home)
+	for _, name := range names {
+		if !idPattern.MatchString(name) {
+			continue
+		}
+		dir, err := in.OpenDir(name)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, beneath.ErrUnsafe) {
+			continue
+		}
+		if err == nil {
+			err = joinClose(do(number(name), dir), dir)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+	return nil
+}
+
+func readHome(dir *beneath.Dir) (Home, error) {
+	h := Home{Path: dir.Path(), Links: map[string]string{}}
+	names, err := dir.Names()
+	for _, name := range names {
+		target, linkErr := dir.Readlink(name)
+		if linkErr != nil || !diskLinkPattern.MatchString(name) {
+			h.Files = append(h.Files, name)
+			continue
+		}
+		h.Links[name] = target
 	}
-	return link, true, err
+	return h, err
 }

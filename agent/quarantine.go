@@ -262,7 +262,8 @@ func (c *session) reapAll(ctx context.Context, g lvm.Group) (Result, error) {
 	var res Result
 	var errs []error
 	for _, v := range volumes {
-		if !c.inQuarantine(v) || c.isKept(v) || wipingFree && v.Tags.Has(lvm.TagFreeSpace) {
+		meant := c.req.Volume == "" || c.req.Volume == v.Name
+		if !meant || !c.inQuarantine(v) || c.isKept(v) || wipingFree && v.Tags.Has(lvm.TagFreeSpace) {
 			continue
 		}
 		if err := c.reap(ctx, g, v.Name, WipeDelete); err != nil {

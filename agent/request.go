@@ -43,6 +43,7 @@ const (
 	OpVolumes  Op = "volumes"  // the volume group's volumes
 	OpDisks    Op = "disks"    // the physical volumes that this node sees
 	OpAudit    Op = "audit"    // the volumes, and what belongs to them on this node
+	OpDrop     Op = "drop"     // remove a volume of the VM that was never completed
 	OpReap     Op = "reap"     // wipe and remove what is in quarantine
 	OpWipeFree Op = "wipefree" // wipe the volume group's free space
 	OpFacts    Op = "facts"    // what the node says of itself
@@ -99,6 +100,8 @@ type Request struct {
 
 	Disks []int `json:"disks,omitempty"` // of OpBackup
 
+	Volume string `json:"volume,omitempty"` // its name, of OpDrop, and of OpReap where not all is meant
+
 	// Hold: OpCreate leaves the disk as one that is being built, for OpDigest to look at
 	// and OpPublish to finish.
 	Hold    bool   `json:"hold,omitempty"`
@@ -143,10 +146,9 @@ type Result struct {
 	Info      *lvm.GroupInfo `json:"info,omitempty"`
 	Volumes   []lvm.Volume   `json:"volumes,omitempty"`
 
-	Disks  []lvm.PhysicalVolume `json:"disks,omitempty"`  // of OpDisks
-	Links  []Link               `json:"links,omitempty"`  // of OpAudit
-	Wiping []string             `json:"wiping,omitempty"` // of OpAudit: volumes
-	Facts  *facts.Facts         `json:"facts,omitempty"`  // of OpFacts
+	Disks []lvm.PhysicalVolume `json:"disks,omitempty"` // of OpDisks
+	Audit *Audit               `json:"audit,omitempty"` // of OpAudit
+	Facts *facts.Facts         `json:"facts,omitempty"` // of OpFacts
 }
 
 // Start tells the receiver of a save what comes.
@@ -219,7 +221,7 @@ func (q *Request) validate(c *Config) error {
 
 func (q *Request) validateIDs(*Config) error {
 	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpDigest, OpPublish,
-		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpAudit, OpReap, OpWipeFree, OpFacts}
+		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpAudit, OpDrop, OpReap, OpWipeFree, OpFacts}
 	switch {
 	case !slices.Contains(known, q.Op):
 		return fmt.Errorf("operation %q is not known to this agent", q.Op)
@@ -241,6 +243,8 @@ func (q *Request) validateIDs(*Config) error {
 		return fmt.Errorf("patience of %d seconds", q.Patience)
 	case q.Activate < lvm.Off || q.Activate > lvm.Shared:
 		return fmt.Errorf("activation mode %d", q.Activate)
+	case q.Volume == "" && q.Op == OpDrop, q.Volume != "" && q.Op != OpDrop && q.Op != OpReap:
+		return fmt.Errorf("volume name %q", q.Volume)
 	case q.Wipe != "" && !slices.Contains(policies, q.Wipe):
 		return fmt.Errorf("policy against old data %q", q.Wipe)
 	}

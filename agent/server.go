@@ -309,6 +309,8 @@ func (c *session) change(ctx context.Context, g lvm.Group) (Result, error) {
 			return Result{}, c.removeRequested(ctx, g)
 		}
 		return Result{}, c.remove(ctx, g)
+	case OpDrop:
+		return Result{}, c.drop(ctx, g)
 	case OpActivate:
 		return Result{}, c.activate(ctx, g)
 	case OpPark:

@@ -172,8 +172,7 @@ func (c *Client) Documents(ctx context.Context, vm, image, datastore int) (strin
 // ImageBySource finds the image that is at a SOURCE: the arguments of CPDS name the new
 // image by nothing else. ErrNoSuchObject.
 func (c *Client) ImageBySource(ctx context.Context, source string) (*Image, error) {
-	all := []any{-2, -1, -1} // everybody's, from the first to the last
-	images, err := get(ctx, c, query{"list of images", "one.imagepool.info", all, listCommand("oneimage")}, ParseImagePool)
+	images, err := c.Images(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +182,12 @@ func (c *Client) ImageBySource(ctx context.Context, source string) (*Image, erro
 		}
 	}
 	return nil, fmt.Errorf("image with SOURCE %q: %w", source, ErrNoSuchObject)
+}
+
+// Images lists all images.
+func (c *Client) Images(ctx context.Context) ([]Image, error) {
+	all := []any{-2, -1, -1} // everybody's, from the first to the last
+	return get(ctx, c, query{"list of images", "one.imagepool.info", all, listCommand("oneimage")}, ParseImagePool)
 }
 
 // Hosts lists all hosts.

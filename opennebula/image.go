@@ -21,6 +21,12 @@ const (
 	ImageContext   ImageType = 5
 )
 
+// The states of an image (IMAGE/STATE) in which no driver is at it.
+const (
+	ImageReady = 1
+	ImageError = 5
+)
+
 // saveAs marks an empty image that waits for the content of a disk.
 const saveAs = "save_as"
 

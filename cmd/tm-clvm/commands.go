@@ -49,7 +49,7 @@ func commands() []command.Command {
 		},
 		{
 			Name: "audit", Setup: setupAudit,
-			Sentence: "Shows orphans and contradictions, and what repairs them; changes nothing.",
+			Sentence: "Shows orphans and contradictions on all nodes, and what repairs them.",
 			More:     []string{command.StatusOfLooking},
 		},
 		{

@@ -3,7 +3,6 @@
 package embedded
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,7 +17,6 @@ import (
 	"one-clvm/lvm"
 	"one-clvm/test/fakeoned"
 	"one-clvm/test/testbed"
-	"one-clvm/tm"
 )
 
 func ofMiB(mib string) []string {
@@ -123,61 +121,6 @@ func TestDevicesBelongToTheirOwner(t *testing.T) {
 	assert.Equal(t, "oneadmin:oneadmin 660", owner(loop))
 	s.deleteDisk(0)
 	assert.Equal(t, "root:root 660", owner(loop))
-	s.deleteHome()
-}
-
-func TestAudit(t *testing.T) {
-	s := start(t, testbed.Options{})
-	audit := func(argv ...string) testbed.Result {
-		result, err := s.machine.Run(t.Context(), testbed.Command{Argv: append([]string{program, "audit"}, argv...)})
-		require.NoError(t, err)
-		return result
-	}
-	s.vm(fakeoned.VolatileDisk(0, "", 8), fakeoned.VolatileDisk(1, "", 8))
-	s.ok("mkimage", ofMiB("8")...)
-	s.ok("mkimage", append([]string{"8", "raw", at("node1", 1)}, ofSystem...)...)
-	result := audit("--node", "node1")
-	assert.Zero(t, result.Status, "%s%s", result.Stdout, result.Stderr)
-
-	g := s.group()
-	for name, tags := range map[string]lvm.Tags{
-		"lv-one-99-0": lvm.DiskTags(99, 0, fakeoned.SystemDS), "lv-one-42-7": nil, "lv-onedel-00112233aabb": lvm.NewTags("one", "quarantine"),
-	} {
-		_, err := g.Create(t.Context(), lvm.CreateRequest{Name: name, Size: 4 << 20, Tags: tags})
-		require.NoError(t, err)
-	}
-	s.root("rm", device(1))
-	before := s.volumes()
-	result = audit("--datastore", "101", "--json")
-	assert.Equal(t, 1, result.Status, result.Stderr)
-	var found []tm.Finding
-	require.NoError(t, json.Unmarshal([]byte(result.Stdout), &found))
-	kinds := map[string]string{}
-	for _, f := range found {
-		kinds[f.Kind+" "+f.Object] = f.Repair
-	}
-	link := filepath.Clean(device(1))
-	assert.Len(t, kinds, 5, result.Stdout) // the orphan has no link, either
-	assert.Contains(t, kinds, "orphan vg-one/lv-one-99-0")
-	assert.Contains(t, kinds, "foreign vg-one/lv-one-42-7")
-	assert.Contains(t, kinds, "quarantine vg-one/lv-onedel-00112233aabb")
-	assert.Contains(t, kinds, "link node1:"+link)
-	assert.Equal(t, before, s.volumes(), "it changes nothing")
-	result = audit("--vg", testbed.Group, "--node", "node1")
-	assert.Equal(t, 1, result.Status)
-	assert.Contains(t, result.Stdout, "REPAIR")
-
-	// What it says helps.
-	s.root("sh", "-c", strings.TrimPrefix(kinds["link node1:"+link], "on node1: "))
-	words := strings.Fields(kinds["orphan vg-one/lv-one-99-0"])
-	s.ok("delete", words[2:]...)
-	reap := strings.Fields(kinds["quarantine vg-one/lv-onedel-00112233aabb"])
-	reaped, err := s.machine.Run(t.Context(), testbed.Command{Argv: append([]string{program}, reap[1:]...)})
-	require.NoError(t, err)
-	assert.Zero(t, reaped.Status, reaped.Stderr)
-	require.NoError(t, g.Remove(t.Context(), "lv-one-42-7"))
-	result = audit("--node", "node1")
-	assert.Zero(t, result.Status, "%s%s", result.Stdout, result.Stderr)
 	s.deleteHome()
 }
 
