@@ -238,6 +238,11 @@ func TestDisksAndLinks(t *testing.T) {
 	found = s.Findings()
 	require.Len(t, found, 1)
 	assert.Equal(t, "it is missing", found[0].Why)
+
+	s.VMs[42] = vm(42, opennebula.StateStopped, 0)
+	found = s.Findings()
+	require.Len(t, found, 1, "it is to be off, and needs no link")
+	assert.Equal(t, Parked, found[0].Kind)
 }
 
 func TestHomesWithoutAVM(t *testing.T) {

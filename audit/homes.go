@@ -20,7 +20,7 @@ func (s *State) links(volumes []seen) []Finding {
 	for _, v := range volumes {
 		vm, known := s.VMs[id(v, lvm.TagVM)]
 		ds, disk := id(v, lvm.TagDS), id(v, lvm.TagDisk)
-		if !isDisk(v) || !known || !settled(vm) || v.Tags.Has(lvm.TagBuilding) || ds < 0 || disk < 0 {
+		if !isDisk(v) || !known || !settled(vm) || resting(vm) || v.Tags.Has(lvm.TagBuilding) || ds < 0 || disk < 0 {
 			continue
 		}
 		for _, h := range v.holders {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -204,6 +205,20 @@ func (c *Client) UpdateImage(ctx context.Context, id int, template string) error
 		return fmt.Errorf("image %d: %w", id, err)
 	}
 	return nil
+}
+
+// AllocateImage registers an image by its template (NAME="value" lines) in a datastore,
+// and gives its id. It only goes through the API.
+func (c *Client) AllocateImage(ctx context.Context, template string, datastore int) (int, error) {
+	text, err := c.call(ctx, "one.image.allocate", template, datastore)
+	if err != nil {
+		return None, fmt.Errorf("new image: %w", err)
+	}
+	id, err := strconv.Atoi(text)
+	if err != nil || id < 0 {
+		return None, fmt.Errorf("new image: %w: its id is %q", ErrDocument, text)
+	}
+	return id, nil
 }
 
 // query is one question, in both ways it can be asked.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"one-clvm/agent"
@@ -45,7 +47,11 @@ func commands() []command.Command {
 		},
 		{
 			Name: "volumes", Setup: setupVolumes,
-			Sentence: "Lists the volumes of this node's volume groups.",
+			Sentence: "Lists the volumes of volume groups, as this node or all nodes see them.",
+			More: []string{
+				"As this node sees them it lists all groups of agent.conf; with --cluster it asks the nodes that oned knows for one.",
+				"Exit status: 0 volumes were listed, 1 filters were given and none matches, 2 it could not look.",
+			},
 		},
 		{
 			Name: "audit", Setup: setupAudit,
@@ -62,6 +68,11 @@ func commands() []command.Command {
 			Name: "gfs2", Args: "format DEVICE|VG/VOLUME | check DIR | journals DIR | grow DIR", Least: 2, Most: 2, Setup: setupGFS2,
 			Sentence: "Makes, checks and grows the shared file system of VMs' homes, on a node that has it.",
 			More:     []string{"What cannot be taken back is shown first, and wants an answer, or --yes."},
+		},
+		{
+			Name: "mkimage", Setup: setupMkimage,
+			Sentence: "Makes an image of a directory, an archive or a disk; with oned's arguments, a volatile disk.",
+			More:     []string{"The image appears whole or not at all: interrupted, nothing is left. Sizes are in LVM's syntax; --json gives bytes."},
 		},
 		{
 			Name: "reap", Args: "VG", Least: 1, Most: 1, Setup: setupReap,
@@ -83,10 +94,17 @@ func tmclvm(argv []string, io command.Stdio) int {
 	if len(argv) == 2 && argv[0] == "confined" {
 		return agent.Confined(argv[1])
 	}
+	p := program()
+	if isForPeople(argv) {
+		if command.IsHelp(argv[1]) {
+			fmt.Fprint(io.Out, "tm-clvm ", opennebula.Usage("mkimage"), "\nFor people:\n")
+		}
+		p.Verbs = slices.DeleteFunc(p.Verbs, func(v command.Verb) bool { return v.Name == "mkimage" })
+	}
 	if len(argv) > 0 {
 		argv = append([]string{verbName(argv[0])}, argv[1:]...)
 	}
-	return program().Run(argv, io)
+	return p.Run(argv, io)
 }
 
 // verbName: as the interpreter of a driver script, tm-clvm gets the script's path.

@@ -83,7 +83,7 @@ func (s *site) damage(g lvm.Group) map[string]bool {
 	create("lv-one-42-71", lvm.DiskTags(vmID, 71, fakeoned.SystemDS).With(lvm.TagBuilding, "op=00112233"))
 	create("lv-one-42-72", lvm.DiskTags(44, 0, fakeoned.SystemDS))
 	create("lv-onedel-00112233aabb", lvm.NewTags("one", "quarantine"))
-	create("lv-oneimg-8", lvm.DiskTags(99, 0, fakeoned.SystemDS).With("image=8"))
+	create("lv-oneimg-8", lvm.DiskTags(97, 0, fakeoned.SystemDS).With("image=8"))
 	create("lv-oneimg-9", lvm.NewTags("one", "image=9"))
 	s.oned.Put(fakeoned.Images, 8, fakeoned.Image{ID: 8, Name: "lent", Source: "lv-oneimg-8"}.Document())
 	create("lv-one-43-0", lvm.DiskTags(43, 0, fakeoned.SystemDS))

@@ -2,6 +2,7 @@ package fakeoned
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -157,6 +158,32 @@ func Host(id int, name string, state int) string {
 
 // attribute is KEY = value or KEY = "value", as templates write it.
 var attribute = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"\[]+))`)
+
+// newImage reads the template of a new image, as one.image.allocate does: oned keeps some
+// attributes as fields of its own.
+func newImage(text string) (Image, error) {
+	image := Image{Template: map[string]string{}}
+	for _, m := range attribute.FindAllStringSubmatch(text, -1) {
+		switch value := m[2] + m[3]; m[1] {
+		case "NAME":
+			image.Name = value
+		case "SOURCE":
+			image.Source = value
+		case "SIZE":
+			size, err := strconv.ParseInt(value, 10, 64)
+			if err != nil {
+				return image, fmt.Errorf("wrong number in SIZE: %w", err)
+			}
+			image.SizeMiB = size
+		default:
+			image.Template[m[1]] = value
+		}
+	}
+	if image.Name == "" || image.Source == "" {
+		return image, errors.New("NAME or SOURCE is missing in the template")
+	}
+	return image, nil
+}
 
 // updateTemplate does what one.image.update does with a flat template.
 func updateTemplate(document, text string, merge bool) (string, error) {

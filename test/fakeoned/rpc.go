@@ -15,6 +15,7 @@ const (
 	codeAuthentication = 256
 	codeNoExists       = 1024
 	codeAPI            = 4096
+	codeAllocate       = 16384
 )
 
 // failure is an answer that is not a success: oned's text, its code, the object's id.
@@ -99,6 +100,7 @@ var methods = map[string]func(*Server, Call) (any, *failure){
 	"one.image.update":       updateImage,
 	"one.vm.migrate":         migrateVM,
 	"one.vm.recover":         recoverVM,
+	"one.image.allocate":     allocateImage,
 }
 
 // pool serves all objects of a kind, whatever range and filter was asked for.
@@ -147,6 +149,30 @@ func updateImage(s *Server, c Call) (any, *failure) {
 	}
 	s.Put(Images, id, updated)
 	return id, nil
+}
+
+// allocateImage makes an image of a flat template, with the next id.
+func allocateImage(s *Server, c Call) (any, *failure) {
+	text, isString := stringParam(c, 1)
+	datastore, isInt := intParam(c, 2)
+	if !isString || !isInt {
+		return nil, &failure{fmt.Sprintf("[%s] Internal Error: bad parameters.", c.Method), codeAPI, -1}
+	}
+	if s.Document(Datastores, datastore) == "" {
+		return nil, &failure{fmt.Sprintf("[%s] Error getting datastore [%d].", c.Method, datastore), codeNoExists, datastore}
+	}
+	image, err := newImage(text)
+	if err != nil {
+		return nil, &failure{fmt.Sprintf("[%s] Cannot allocate image. %v", c.Method, err), codeAllocate, -1}
+	}
+	for s.Document(Images, image.ID) != "" {
+		if strings.Contains(s.Document(Images, image.ID), "<NAME>"+image.Name+"<") {
+			return nil, &failure{fmt.Sprintf("[%s] Error allocating a new image. NAME is already taken by IMAGE %d.", c.Method, image.ID), codeAllocate, -1}
+		}
+		image.ID++
+	}
+	s.Put(Images, image.ID, image.Document())
+	return image.ID, nil
 }
 
 func intParam(c Call, n int) (int, bool) {
