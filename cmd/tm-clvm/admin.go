@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/pflag"
 
 	"one-clvm/cxmrc"
@@ -120,48 +118,4 @@ func listGroups(root string, io command.Stdio) error {
 		fmt.Fprintln(io.Out, name)
 	}
 	return nil
-}
-
-func setupVolumes(flags *pflag.FlagSet) command.Action {
-	group := flags.String("vg", "", "only volume group `VG`")
-	asJSON := flags.Bool("json", false, "exact numbers for programs")
-	return func(ctx context.Context, _ []string, io command.Stdio) error {
-		return runVolumes(ctx, *group, *asJSON, io)
-	}
-}
-
-func runVolumes(ctx context.Context, group string, asJSON bool, io command.Stdio) error {
-	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
-	if err != nil {
-		return err
-	}
-	names := cfg.List("ALLOWED_VGS")
-	if group != "" {
-		names = []string{group}
-	}
-	volumes := []lvm.Volume{}
-	for _, name := range names {
-		g, err := openGroup(cfg, name)
-		if err != nil {
-			return err
-		}
-		of, err := g.Volumes(ctx)
-		if err != nil {
-			return err
-		}
-		volumes = append(volumes, of...)
-	}
-	if asJSON {
-		return json.NewEncoder(io.Out).Encode(volumes)
-	}
-	return printVolumes(volumes, io)
-}
-
-func printVolumes(volumes []lvm.Volume, io command.Stdio) error {
-	table := tabwriter.NewWriter(io.Out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "VG\tVOLUME\tSIZE\tACTIVE\tOPEN\tTAGS")
-	for _, v := range volumes {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%t\t%s\n", v.Group, v.Name, humanize.IBytes(uint64(v.Size)), v.Mode, v.Open, strings.Join(v.Tags, ","))
-	}
-	return table.Flush()
 }
