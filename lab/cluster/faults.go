@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -46,16 +45,11 @@ func (n *Node) SlowDisks(ctx context.Context, perSecond int) error {
 
 // BreakDisks makes every request of the node to the SAN fail at once: the kernel takes
 // the paths for gone. What dlm and sanlock make of it is theirs.
-func (n *Node) BreakDisks(ctx context.Context) error { return n.setDisks(ctx, "offline") }
+func (n *Node) BreakDisks(ctx context.Context) error {
+	return errors.Join(n.BreakPath(ctx, GroupPath), n.BreakPath(ctx, homePath))
+}
 
 // MendDisks ends BreakDisks.
-func (n *Node) MendDisks(ctx context.Context) error { return n.setDisks(ctx, "running") }
-
-func (n *Node) setDisks(ctx context.Context, state string) error {
-	for _, device := range []string{"sda", "sdb"} {
-		if err := n.write(ctx, "/sys/block/"+device+"/device/state", state+"\n"); err != nil {
-			return fmt.Errorf("%s: disk %s %s: %w", n.Name, device, state, err)
-		}
-	}
-	return nil
+func (n *Node) MendDisks(ctx context.Context) error {
+	return errors.Join(n.MendPath(ctx, GroupPath), n.MendPath(ctx, homePath))
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -119,8 +120,8 @@ func (s Spec) Arguments() []string {
 			// No cache of its own: what one machine has written the other reads. That
 			// is the host's page cache; a crash of the host is none of the lab's faults.
 			"-blockdev", "driver=raw,node-name="+d.ID+",file.driver=file,file.filename="+d.File+",file.locking=off,cache.no-flush=on,discard=unmap",
-			"-device", fmt.Sprintf("scsi-hd,id=%s,drive=%s,bus=san.0,lun=%d,share-rw=on,serial=LABSAN%d,wwn=%#x,vendor=LAB,product=SAN,rerror=report,werror=report",
-				d.device(), d.ID, i, i, 0x5000c50012340000+i))
+			"-device", fmt.Sprintf("scsi-hd,id=%s,drive=%s,bus=san.0,lun=%d,share-rw=on,serial=%s,wwn=%#x,vendor=LAB,product=SAN,rerror=report,werror=report",
+				d.device(), d.ID, i, s.serial(d), s.wwn(d)))
 	}
 	for i, p := range s.Ports {
 		how := "reconnect=1"
@@ -144,6 +145,11 @@ func (s Spec) Arguments() []string {
 }
 
 func (d Disk) device() string { return d.ID + "-device" }
+
+// A disk's identity is the same on every machine and path.
+func (s Spec) serial(d Disk) string { return fmt.Sprintf("LABSAN%d", slices.Index(s.Disks, d)) }
+
+func (s Spec) wwn(d Disk) int { return 0x5000c50012340000 + slices.Index(s.Disks, d) }
 
 // Start starts the machine. It dies with this process.
 func Start(s Spec) (*Machine, error) {

@@ -100,6 +100,22 @@ func (s Spec) SetLink(ctx context.Context, link string, up bool) error {
 	return err
 }
 
+// AddPath plugs one more SCSI device in, target number of the same bus, that is the same
+// disk to whoever asks.
+func (s Spec) AddPath(ctx context.Context, d Disk, target int) error {
+	id := fmt.Sprintf("%s-path%d", d.ID, target)
+	_, err := s.Do(ctx,
+		Command{"blockdev-add", map[string]any{
+			"driver": "raw", "node-name": id, "discard": "unmap", "cache": map[string]any{"no-flush": true},
+			"file": map[string]any{"driver": "file", "filename": d.File, "locking": "off"},
+		}},
+		Command{"device_add", map[string]any{
+			"driver": "scsi-hd", "id": id + "-device", "drive": id, "bus": "san.0", "scsi-id": target, "lun": 0, "share-rw": true,
+			"serial": s.serial(d), "wwn": s.wwn(d), "vendor": "LAB", "product": "SAN", "rerror": "report", "werror": "report",
+		}})
+	return err
+}
+
 // Throttle limits a disk to so many requests a second; 0 is no limit.
 func (s Spec) Throttle(ctx context.Context, d Disk, perSecond int) error {
 	limit := map[string]any{"id": d.device(), "iops": perSecond}
