@@ -4,6 +4,7 @@ package lab
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -46,11 +47,14 @@ func (s *site) overPaths(n *cluster.Node) (first, second cluster.Path) {
 	return cluster.GroupPath, second
 }
 
-// activePaths is how many paths the kernel uses; a lost one is F instead of A.
+// activePath is a path in the output of dmsetup status; a lost one is F instead of A.
+var activePath = regexp.MustCompile(` \d+:\d+ A `)
+
+// activePaths is how many paths the kernel uses.
 func (s *site) activePaths(n *cluster.Node) int {
 	s.Helper()
 	status := s.Output(s.T, n, "dmsetup", "status", "--target", "multipath")
-	return strings.Count(status, " A 0 ") - 1 // one A is the group's
+	return len(activePath.FindAllString(status, -1))
 }
 
 func (s *site) eventually(is func() bool, what string) {
