@@ -78,7 +78,9 @@ func deadEndpoint(t *testing.T) string {
 	require.NoError(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
 	address, err := unix.Getsockname(fd)
 	require.NoError(t, err)
-	return fmt.Sprintf("http://127.0.0.1:%d/RPC2", address.(*unix.SockaddrInet4).Port)
+	inet, ok := address.(*unix.SockaddrInet4)
+	require.True(t, ok)
+	return fmt.Sprintf("http://127.0.0.1:%d/RPC2", inet.Port)
 }
 
 func TestVMFromARecordedAnswer(t *testing.T) {

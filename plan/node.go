@@ -11,7 +11,7 @@ import (
 	"one-clvm/opennebula"
 )
 
-// ErrNoNode: no host is left that could do it.
+// ErrNoNode says that no host is left that could do it.
 var ErrNoNode = errors.New("no usable node: set BRIDGE_LIST in the datastore, or enable a host of its clusters")
 
 // Choice is what is known of where a verb may be done for which oned names no host: all
@@ -66,7 +66,8 @@ func FindHost(hosts []opennebula.Host, name string) *opennebula.Host {
 	return &hosts[i]
 }
 
-// IsDead: oned cannot reach the host, or was told that it is off. (A disabled host works.)
+// IsDead says that oned cannot reach the host, or was told that it is off. A disabled host
+// works.
 func IsDead(h *opennebula.Host) bool {
 	return h != nil && slices.Contains([]opennebula.HostState{opennebula.HostError, opennebula.HostMonitoringError, opennebula.HostOffline}, h.State)
 }
