@@ -153,7 +153,7 @@ func (a *Auditor) nodes(ctx context.Context, hosts []string, s *State) error {
 func (s *State) add(host string, report agent.Result) {
 	for i, n := range s.Nodes {
 		if report.Audit != nil && n.Report.Audit != nil && report.Audit.Boot == n.Report.Audit.Boot {
-			s.Nodes[i].Names = append(n.Names, host)
+			s.Nodes[i].Names = append(s.Nodes[i].Names, host)
 			return
 		}
 	}
