@@ -99,7 +99,11 @@ func (c *session) newVolume(ctx context.Context, g lvm.Group, name string) (lvm.
 }
 
 func (c *session) newTags() lvm.Tags {
-	tags := lvm.DiskTags(c.req.VM, c.req.Disk, c.req.DS).With(lvm.TagBuilding, lvm.TagOp+"="+c.req.Operation)
+	tags := lvm.DiskTags(c.req.VM, c.req.Disk, c.req.DS)
+	if c.req.Op == OpMakeImage {
+		tags = lvm.NewTags(lvm.TagOurs, lvm.KeyTag(lvm.TagImage, c.req.Image.ID))
+	}
+	tags = tags.With(lvm.TagBuilding, lvm.TagOp+"="+c.req.Operation)
 	if c.req.FSType != "" {
 		tags = tags.With(lvm.TagFSType + "=" + c.req.FSType)
 	}
@@ -181,7 +185,7 @@ func (c *session) writeDisk(ctx context.Context, v lvm.Volume, res *Result) (err
 	}
 	defer func() { err = joinClose(err, device) }()
 	if c.req.Content == ContentExtents {
-		_, res.Content, err = tarmode.ReceiveExtents(ctx, c.payload, device, v.Size, c.progress)
+		_, res.Content, err = tarmode.ReceiveExtents(ctx, c.payload, c.mapped(device), v.Size, c.progress)
 	} else {
 		err = c.writeStream(ctx, device, v, res)
 	}
@@ -197,7 +201,7 @@ func (c *session) writeStream(ctx context.Context, device *os.File, v lvm.Volume
 		return err
 	}
 	defer func() { err = joinClose(err, plain) }()
-	_, res.Content, err = tarmode.CopySparse(ctx, plain, device, v.Size, c.progress)
+	_, res.Content, err = tarmode.CopySparse(ctx, plain, c.mapped(device), v.Size, c.progress)
 	return err
 }
 

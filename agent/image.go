@@ -29,14 +29,18 @@ func (i *Image) validate(q *Request, c *Config) error {
 	switch {
 	case i.ID < 0 || i.ID > maxID:
 		return fmt.Errorf("image id %d", i.ID)
+	case q.Op.ofImage() && i == q.Image && i.Group != q.Group:
+		return fmt.Errorf("image %d is in volume group %s, the request is about %s", i.ID, i.Group, q.Group)
 	case (q.Op == OpLink || q.Op == OpUnlink) && i.Group != q.Group:
 		return fmt.Errorf("image %d is in volume group %s, the VM's disks are in %s: an image that is used in place has to be where they are: give both datastores one VG_NAME", i.ID, i.Group, q.Group)
 	}
 	return nil
 }
 
-func (c *session) imageName() string {
-	return lvm.ImageName(c.Config.Prefix, c.req.Image.ID).String()
+func (c *session) imageName() string { return c.nameOf(c.req.Image) }
+
+func (c *session) nameOf(image *Image) string {
+	return lvm.ImageName(c.Config.Prefix, image.ID).String()
 }
 
 // isLent says by its tags whether a volume is an image that the request's VM uses in
@@ -51,23 +55,25 @@ func (c *session) lentTags() lvm.Tags {
 	return lvm.NewTags(lvm.KeyTag(lvm.TagVM, c.req.VM), lvm.KeyTag(lvm.TagDisk, c.req.Disk), lvm.KeyTag(lvm.TagDS, c.req.DS))
 }
 
-func (c *session) imageError(op string, err error) error {
-	return &lvm.Error{Op: op, Group: c.req.Image.Group, Volume: c.imageName(), Err: err}
+func (c *session) imageError(op string, err error) error { return c.errorOf(c.req.Image, op, err) }
+
+func (c *session) errorOf(image *Image, op string, err error) error {
+	return &lvm.Error{Op: op, Group: image.Group, Volume: c.nameOf(image), Err: err}
 }
 
-// findImage is the image's volume, whole and not in use by a VM, or by other only.
-func (c *session) findImage(ctx context.Context, g lvm.Group, op string) (lvm.Volume, error) {
-	v, err := g.Volume(ctx, c.imageName())
+// findImage is an image's volume, whole, and in use by no VM but the request's.
+func (c *session) findImage(ctx context.Context, g lvm.Group, image *Image, op string) (lvm.Volume, error) {
+	v, err := g.Volume(ctx, c.nameOf(image))
 	switch {
 	case err != nil:
 		return v, err
-	case !v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagImage, c.req.Image.ID)):
-		return v, c.imageError(op, fmt.Errorf("it is named as image %d but does not carry its tags (%q): look at it, and if it is that image: lvchange --addtag %s --addtag %s %s/%s",
-			c.req.Image.ID, v.Tags, lvm.TagOurs, lvm.KeyTag(lvm.TagImage, c.req.Image.ID), g.Name(), v.Name))
+	case !v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagImage, image.ID)):
+		return v, c.errorOf(image, op, fmt.Errorf("it is named as image %d but does not carry its tags (%q): look at it, and if it is that image: lvchange --addtag %s --addtag %s %s/%s",
+			image.ID, v.Tags, lvm.TagOurs, lvm.KeyTag(lvm.TagImage, image.ID), g.Name(), v.Name))
 	case v.Tags.Has(lvm.TagBuilding):
-		return v, c.imageError(op, errors.New("it was never completed (tag building): delete the image in OpenNebula and make it again"))
+		return v, c.errorOf(image, op, errors.New("it was never completed (tag building): delete the image in OpenNebula and make it again"))
 	case v.Tags.Get(lvm.TagVM) != "" && !c.isLent(v):
-		return v, c.imageError(op, fmt.Errorf("%w: it is disk %s of VM %s", lvm.ErrInUse, v.Tags.Get(lvm.TagDisk), v.Tags.Get(lvm.TagVM)))
+		return v, c.errorOf(image, op, fmt.Errorf("%w: it is disk %s of VM %s", lvm.ErrInUse, v.Tags.Get(lvm.TagDisk), v.Tags.Get(lvm.TagVM)))
 	}
 	return v, nil
 }
@@ -82,7 +88,7 @@ func (c *session) link(ctx context.Context, g lvm.Group) (Result, error) {
 	if err := c.clearTheWay(ctx, g); err != nil {
 		return Result{}, err
 	}
-	v, err := c.findImage(ctx, g, "link")
+	v, err := c.findImage(ctx, g, c.req.Image, "link")
 	if err != nil {
 		return Result{}, err
 	}
@@ -100,7 +106,7 @@ func (c *session) link(ctx context.Context, g lvm.Group) (Result, error) {
 
 func (c *session) lend(ctx context.Context, g lvm.Group, v lvm.Volume, home *home, steps *undo.Stack) (lvm.Volume, error) {
 	steps.Push("give "+v.Name+" back", func(ctx context.Context) error { return c.untag(ctx, g, v) })
-	if _, err := g.Tag(ctx, v.Name, c.lentTags(), savedTags(v)); err != nil {
+	if _, err := g.Tag(ctx, v.Name, c.lentTags(), savedTags(v).With(withoutData(v)...)); err != nil {
 		return v, err
 	}
 	failpoint.Hit("link.tagged")
@@ -195,13 +201,17 @@ func (c *session) giveBack(ctx context.Context, g lvm.Group, v lvm.Volume) error
 // sourceImage is the image that a new disk is a copy of, and its volume group. The disk
 // becomes at least as large, and is said to hold the same file system.
 func (c *session) sourceImage(ctx context.Context) (lvm.Group, lvm.Volume, error) {
-	g, err := c.open(c.req.Image.Group)
+	image := c.req.Image
+	if c.req.Op == OpMakeImage {
+		image = c.req.Source
+	}
+	g, err := c.open(image.Group)
 	if err != nil {
 		return nil, lvm.Volume{}, err
 	}
-	v, err := c.findImage(ctx, g, "clone")
-	if err == nil && c.isLent(v) {
-		err = c.imageError("clone", fmt.Errorf("%w: it is disk %s of this VM", lvm.ErrInUse, v.Tags.Get(lvm.TagDisk)))
+	v, err := c.findImage(ctx, g, image, "clone")
+	if err == nil && v.Tags.Get(lvm.TagVM) != "" {
+		err = c.errorOf(image, "clone", fmt.Errorf("%w: it is disk %s of VM %s", lvm.ErrInUse, v.Tags.Get(lvm.TagDisk), v.Tags.Get(lvm.TagVM)))
 	}
 	if err != nil {
 		return nil, v, err
@@ -221,18 +231,21 @@ func (c *session) copyImage(ctx context.Context, v lvm.Volume, res *Result) erro
 	if err != nil {
 		return err
 	}
-	res.Content, err = c.copyDevice(ctx, device, image, v)
+	parts, err := c.dataOf(device, image)
+	if err == nil {
+		res.Content, err = c.copyDevice(ctx, device, parts, image, v)
+	}
 	return errors.Join(err, device.Close(), c.leaveImage(ctx, g, image.Name))
 }
 
-// copyDevice copies what is not zero to a volume that is.
-func (c *session) copyDevice(ctx context.Context, from io.Reader, source, target lvm.Volume) (written int64, err error) {
+// copyDevice copies what is not zero in parts of a volume to one that is.
+func (c *session) copyDevice(ctx context.Context, from io.ReaderAt, parts []tarmode.Range, source, target lvm.Volume) (written int64, err error) {
 	to, err := os.OpenFile(target.Path, os.O_RDWR|os.O_EXCL, 0)
 	if err != nil {
 		return 0, fmt.Errorf("write volume %s: %w", target.Name, err)
 	}
 	defer func() { err = joinClose(err, to) }()
-	_, written, err = tarmode.CopySparse(ctx, io.LimitReader(from, source.Size), to, target.Size, c.progress)
+	written, err = tarmode.CopyRanges(ctx, from, parts, c.mapped(to), c.progress)
 	if err != nil {
 		return written, fmt.Errorf("copy volume %s to %s: %w", source.Name, target.Name, err)
 	}
@@ -338,7 +351,7 @@ func (c *session) isSaved(ctx context.Context) bool {
 	if err != nil {
 		return false // the disk is not found, and nothing tells that all is well
 	}
-	v, err := c.findImage(ctx, g, "store")
+	v, err := c.findImage(ctx, g, c.req.Image, "store")
 	return err == nil && v.Tags.Has(c.savedTag())
 }
 
@@ -390,7 +403,7 @@ func (c *session) emptyImage(ctx context.Context, g lvm.Group, source lvm.Volume
 	}
 	steps.Push("deactivate "+v.Name, func(ctx context.Context) error { return deactivate(ctx, g, v.Name) })
 	failpoint.Hit("refill.active")
-	if _, err = g.Tag(ctx, v.Name, tags, savedTags(v)); err != nil {
+	if _, err = g.Tag(ctx, v.Name, tags, savedTags(v).With(withoutData(v)...)); err != nil {
 		return v, err
 	}
 	failpoint.Hit("refill.tagged")
@@ -407,7 +420,8 @@ func (c *session) fillImage(ctx context.Context, g lvm.Group, source, image lvm.
 		return fmt.Errorf("read volume %s: %w", source.Name, err)
 	}
 	done := c.begin(fmt.Sprintf("copy %s to %s", source.Name, image.Name))
-	res.Content, err = c.copyDevice(ctx, from, source, image)
+	c.data = lvm.NewDataMap(image.Size)
+	res.Content, err = c.copyDevice(ctx, from, []tarmode.Range{{Length: source.Size}}, source, image)
 	err = joinClose(err, from)
 	done(err)
 	if err == nil {
@@ -417,9 +431,9 @@ func (c *session) fillImage(ctx context.Context, g lvm.Group, source, image lvm.
 		return err
 	}
 	failpoint.Hit("store.copied")
-	var kept lvm.Tags
+	kept := lvm.NewTags(c.data.Tag())
 	if fstype := source.Tags.Get(lvm.TagFSType); fstype != "" {
-		kept = lvm.NewTags(lvm.TagFSType + "=" + fstype)
+		kept = kept.With(lvm.TagFSType + "=" + fstype)
 	}
 	if c.req.Remove {
 		kept = kept.With(c.savedTag())

@@ -177,7 +177,7 @@ func TestStoreImage(t *testing.T) {
 	require.NoError(t, err)
 	v := n.group.volumes[image7]
 	assert.True(t, strings.HasPrefix(n.content(image7), "after"))
-	assert.Equal(t, lvm.NewTags("one", "image=7", "fs=ext4", "op=0123456789ab"), v.Tags)
+	assert.Equal(t, lvm.NewTags("one", "image=7", "fs=ext4", "op=0123456789ab", "data=20:AQ"), v.Tags)
 	assert.Equal(t, lvm.Off, v.Mode, "any node may use it")
 	assert.Equal(t, lvm.Exclusive, n.group.volumes[disk0].Mode)
 	q := n.ofImage(OpStore)

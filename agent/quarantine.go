@@ -107,7 +107,7 @@ func (c *session) reapQuarantined(ctx context.Context) error {
 	defer stop()
 	var errs []error
 	for _, v := range c.quarantined {
-		if c.req.Op == OpCreate { // whoever makes a disk does not wait until a former one is wiped
+		if c.req.Op.makes() { // whoever makes a disk does not wait until a former one is wiped
 			busy, err := c.isBeingWiped(v.group.Name(), v.name)
 			errs = append(errs, err)
 			if busy {

@@ -20,39 +20,50 @@ type Op string
 
 // The operations.
 const (
-	OpCreate   Op = "create"   // make a VM's disk, with a content
-	OpSave     Op = "save"     // send a disk's content back
-	OpRemove   Op = "remove"   // remove a disk, one of its snapshots, or all disks and the home of a VM
-	OpActivate Op = "activate" // bring disks into a mode, link them in the home
-	OpPark     Op = "park"     // deactivate the disks of a VM that goes to rest
-	OpExtend   Op = "extend"   // grow a disk
-	OpSnapshot Op = "snapshot" // take a snapshot of a disk
-	OpRevert   Op = "revert"   // bring a disk back to a snapshot
-	OpLink     Op = "link"     // make an image on the SAN a VM's disk, in place
-	OpUnlink   Op = "unlink"   // give it back
-	OpStore    Op = "store"    // make an image on the SAN of a disk, or of one of its snapshots
-	OpDigest   Op = "digest"   // the checksum of a disk's content
-	OpPublish  Op = "publish"  // make the disk that OpCreate held back the VM's
-	OpBackup   Op = "backup"   // put the content of disks into files in the home
-	OpUnbackup Op = "unbackup" // remove what OpBackup made
-	OpRestore  Op = "restore"  // make another content for a disk
-	OpReplace  Op = "replace"  // put it in the disk's place
-	OpMoveHome Op = "movehome" // move a VM's home here from another system datastore
-	OpFile     Op = "file"     // put a file into a VM's home
-	OpMonitor  Op = "monitor"  // the volume group in numbers
-	OpVolumes  Op = "volumes"  // the volume group's volumes
-	OpDisks    Op = "disks"    // the physical volumes that this node sees
-	OpAudit    Op = "audit"    // the volumes, and what belongs to them on this node
-	OpDrop     Op = "drop"     // remove a volume of the VM that was never completed
-	OpReap     Op = "reap"     // wipe and remove what is in quarantine
-	OpWipeFree Op = "wipefree" // wipe the volume group's free space
-	OpFacts    Op = "facts"    // what the node says of itself
+	OpCreate    Op = "create"    // make a VM's disk, with a content
+	OpSave      Op = "save"      // send a disk's content back
+	OpRemove    Op = "remove"    // remove a disk, one of its snapshots, or all disks and the home of a VM
+	OpActivate  Op = "activate"  // bring disks into a mode, link them in the home
+	OpPark      Op = "park"      // deactivate the disks of a VM that goes to rest
+	OpExtend    Op = "extend"    // grow a disk
+	OpSnapshot  Op = "snapshot"  // take a snapshot of a disk
+	OpRevert    Op = "revert"    // bring a disk back to a snapshot
+	OpLink      Op = "link"      // make an image on the SAN a VM's disk, in place
+	OpUnlink    Op = "unlink"    // give it back
+	OpStore     Op = "store"     // make an image on the SAN of a disk, or of one of its snapshots
+	OpDigest    Op = "digest"    // the checksum of a disk's content
+	OpPublish   Op = "publish"   // make the disk that OpCreate held back the VM's
+	OpBackup    Op = "backup"    // put the content of disks into files in the home
+	OpUnbackup  Op = "unbackup"  // remove what OpBackup made
+	OpRestore   Op = "restore"   // make another content for a disk
+	OpReplace   Op = "replace"   // put it in the disk's place
+	OpMoveHome  Op = "movehome"  // move a VM's home here from another system datastore
+	OpFile      Op = "file"      // put a file into a VM's home
+	OpMakeImage Op = "makeimage" // make an image on the SAN, with a content
+	OpDropImage Op = "dropimage" // remove an image on the SAN
+	OpSendImage Op = "sendimage" // send an image's content back
+	OpMonitor   Op = "monitor"   // the volume group in numbers
+	OpVolumes   Op = "volumes"   // the volume group's volumes
+	OpDisks     Op = "disks"     // the physical volumes that this node sees
+	OpAudit     Op = "audit"     // the volumes, and what belongs to them on this node
+	OpReap      Op = "reap"      // wipe and remove what is in quarantine
+	OpWipeFree  Op = "wipefree"  // wipe the volume group's free space
+	OpFacts     Op = "facts"     // what the node says of itself
+	OpDrop      Op = "drop"      // remove a volume of the VM that was never completed
 )
 
 // ofGroup: the operation is about a volume group, not about a VM.
 func (o Op) ofGroup() bool {
 	return slices.Contains([]Op{OpMonitor, OpVolumes, OpDisks, OpAudit, OpReap, OpWipeFree, OpFacts}, o)
 }
+
+// ofImage: the operation is about an image on the SAN, and about no VM.
+func (o Op) ofImage() bool {
+	return slices.Contains([]Op{OpMakeImage, OpDropImage, OpSendImage}, o)
+}
+
+// makes: the operation makes a new volume of the size and with the content that it asks for.
+func (o Op) makes() bool { return o == OpCreate || o == OpMakeImage }
 
 // Content is what a new volume is filled with.
 type Content string
@@ -64,7 +75,7 @@ const (
 	ContentTar     Content = "tar"     // a file system with the files of a tar
 	ContentDisk    Content = "disk"    // a disk, byte by byte, perhaps compressed
 	ContentExtents Content = "extents" // a disk, only its data
-	ContentImage   Content = "image"   // a copy of Request.Image; there is no payload
+	ContentImage   Content = "image"   // a copy of an image on the SAN; there is no payload
 )
 
 // AllDisks in Request.Disk means every disk of the VM.
@@ -108,8 +119,11 @@ type Request struct {
 	OldHome string `json:"old_home,omitempty"` // of OpMoveHome
 	OldDS   int    `json:"old_ds,omitempty"`
 
-	// Image is that of OpLink, OpUnlink and OpStore, and of OpCreate with ContentImage.
-	Image *Image `json:"image,omitempty"`
+	// Image is that of OpLink, OpUnlink and OpStore, of OpCreate with ContentImage, and of
+	// the operations on images, whose volume group is also Group. Source is the one that
+	// OpMakeImage with ContentImage copies.
+	Image  *Image `json:"image,omitempty"`
+	Source *Image `json:"source,omitempty"`
 
 	Size     int64        `json:"size,omitempty"` // bytes
 	Content  Content      `json:"content,omitempty"`
@@ -117,7 +131,7 @@ type Request struct {
 	FSUUID   string       `json:"fsuuid,omitempty"`
 	FSLabel  string       `json:"fslabel,omitempty"`
 	File     string       `json:"file,omitempty"` // of OpFile: the name in the home
-	Mode     tarmode.Mode `json:"mode,omitempty"` // of OpSave: what is wanted
+	Mode     tarmode.Mode `json:"mode,omitempty"` // of OpSave and OpSendImage: what is wanted
 	Level    int          `json:"level,omitempty"`
 	Activate lvm.Mode     `json:"activate,omitempty"`
 	Window   *Window      `json:"window,omitempty"`    // of OpActivate shared: which migration, and for how long
@@ -221,7 +235,7 @@ func (q *Request) validate(c *Config) error {
 
 func (q *Request) validateIDs(*Config) error {
 	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpDigest, OpPublish,
-		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpAudit, OpDrop, OpReap, OpWipeFree, OpFacts}
+		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpAudit, OpDrop, OpReap, OpWipeFree, OpFacts, OpMakeImage, OpDropImage, OpSendImage}
 	switch {
 	case !slices.Contains(known, q.Op):
 		return fmt.Errorf("operation %q is not known to this agent", q.Op)
@@ -287,7 +301,10 @@ func validateGroupName(group string, c *Config) error {
 
 // validateImage: an image exactly where one is needed.
 func (q *Request) validateImage(c *Config) error {
-	needed := slices.Contains([]Op{OpLink, OpUnlink, OpStore}, q.Op) || q.Op == OpCreate && q.Content == ContentImage
+	if err := q.validateSource(c); err != nil {
+		return err
+	}
+	needed := q.Op.ofImage() || slices.Contains([]Op{OpLink, OpUnlink, OpStore}, q.Op) || q.Op == OpCreate && q.Content == ContentImage
 	switch {
 	case needed && q.Image == nil:
 		return errors.New("needs an image")
@@ -299,9 +316,25 @@ func (q *Request) validateImage(c *Config) error {
 	return q.Image.validate(q, c)
 }
 
+// validateSource: a source exactly where one is needed, and another image than the new one.
+func (q *Request) validateSource(c *Config) error {
+	needed := q.Op == OpMakeImage && q.Content == ContentImage
+	switch {
+	case needed && q.Source == nil:
+		return errors.New("needs an image to copy")
+	case !needed && q.Source != nil:
+		return errors.New("takes no image to copy")
+	case !needed:
+		return nil
+	case q.Image != nil && *q.Source == *q.Image:
+		return fmt.Errorf("image %d is not copied onto itself", q.Image.ID)
+	}
+	return q.Source.validate(q, c)
+}
+
 // validateHome holds Home to BASE/DATASTORE/VM, and to the ids of the request.
 func (q *Request) validateHome(c *Config) error {
-	if q.Op.ofGroup() {
+	if q.Op.ofGroup() || q.Op.ofImage() {
 		return nil
 	}
 	if _, _, err := q.splitHome(c); err != nil {
@@ -340,13 +373,13 @@ func (q *Request) splitHome(c *Config) (base, tail string, err error) {
 }
 
 func (q *Request) validateContent(c *Config) error {
-	if q.Op != OpCreate && q.Op != OpExtend && q.Op != OpDigest {
+	if !q.Op.makes() && q.Op != OpExtend && q.Op != OpDigest {
 		return nil
 	}
 	if q.Size <= 0 {
 		return fmt.Errorf("size of %d bytes", q.Size)
 	}
-	if q.Op != OpCreate {
+	if !q.Op.makes() {
 		return nil
 	}
 	switch q.Content {
@@ -395,7 +428,7 @@ func (q *Request) validateBackup(*Config) error {
 }
 
 func (q *Request) validateSave(*Config) error {
-	if q.Op != OpSave {
+	if q.Op != OpSave && q.Op != OpSendImage {
 		return nil
 	}
 	if _, err := tarmode.ParseMode(string(q.Mode)); err != nil {

@@ -59,6 +59,8 @@ type session struct {
 	busy     atomic.Bool  // a frame is here and waits for this end, not for the peer
 	childRSS int64
 
+	data *lvm.DataMap // of an image that is made: what was written
+
 	quarantined []quarantined // to be wiped and removed past the VM's lock
 }
 
@@ -214,7 +216,10 @@ func (c *session) progress(n int64) { c.bytes.Store(n) }
 
 func (c *session) log(level, format string, args ...any) {
 	subject := "op " + c.req.Operation
-	if !c.req.Op.ofGroup() {
+	switch {
+	case c.req.Op.ofImage():
+		subject += fmt.Sprintf(": image %d", c.req.Image.ID)
+	case !c.req.Op.ofGroup():
 		subject += fmt.Sprintf(": VM %d", c.req.VM)
 		if c.req.Disk >= 0 {
 			subject += fmt.Sprintf(" disk %d", c.req.Disk)
@@ -245,15 +250,14 @@ func (c *session) perform(ctx context.Context) (Result, error) {
 	if err := c.mayTakeOver(ctx, g); err != nil {
 		return Result{}, err
 	}
-	interrupt := c.req.Op == OpRemove && c.req.Snapshot == nil
-	lock, err := lockVM(ctx, c.Config.LockDir, c.req.Home, time.Duration(c.req.Patience)*time.Second, interrupt)
+	lock, err := c.lock(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	res, err := c.change(ctx, g)
 	err = errors.Join(err, lock.unlock())
 	reapErr := c.reapQuarantined(ctx)
-	if reapErr != nil && err == nil && c.req.Op == OpCreate {
+	if reapErr != nil && err == nil && c.req.Op.makes() {
 		c.log("warn", "an earlier attempt is not cleared away: %v", reapErr)
 		return res, nil
 	}
@@ -339,6 +343,12 @@ func (c *session) change(ctx context.Context, g lvm.Group) (Result, error) {
 		return c.restore(ctx, g)
 	case OpReplace:
 		return Result{}, c.replace(ctx, g)
+	case OpMakeImage:
+		return c.makeImage(ctx, g)
+	case OpDropImage:
+		return Result{}, c.dropImage(ctx, g)
+	case OpSendImage:
+		return c.sendImage(ctx, g)
 	case OpMoveHome:
 		return Result{}, c.moveHome(ctx)
 	case OpFile:

@@ -36,7 +36,7 @@ func (c *session) zero(ctx context.Context, g lvm.Group, v lvm.Volume, res *Resu
 	}
 	defer func() { err = joinClose(err, device) }()
 	if c.policy() == WipeOff && !c.contentNeedsZeros() {
-		c.log("warn", "WIPE=off: disk %d of VM %d may show what its blocks held before", c.req.Disk, c.req.VM)
+		c.log("warn", "WIPE=off: volume %s may show what its blocks held before", v.Name)
 		return false, c.zeroEnds(ctx, device, v.Size)
 	}
 	res.Clean, err = c.isClean(ctx, g, device, 0, v.Size)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 )
 
 // The stream of a disk's data without its holes is a sequence of records, each an
@@ -163,6 +164,63 @@ func CopySparse(ctx context.Context, r io.Reader, dst io.WriterAt, limit int64, 
 		return err
 	})
 	return size, written, err
+}
+
+// Range is a part of a disk, in bytes.
+type Range struct{ Off, Length int64 }
+
+// CopyRanges writes ranges of src to the same places of dst, without their zeros, in units
+// of 64 KiB: dst has to be zero already. written is how much was not left out; progress,
+// unless nil, is told the offset reached. The ranges ascend.
+func CopyRanges(ctx context.Context, src io.ReaderAt, ranges []Range, dst io.WriterAt, progress func(int64)) (written int64, err error) {
+	next := func(buf []byte) (int64, int, error) {
+		for len(ranges) > 0 && ranges[0].Length == 0 {
+			ranges = ranges[1:]
+		}
+		if len(ranges) == 0 {
+			return 0, 0, io.EOF
+		}
+		at := ranges[0].Off
+		n, err := src.ReadAt(buf[:min(int64(len(buf)), ranges[0].Length)], at)
+		if n > 0 && errors.Is(err, io.EOF) {
+			err = nil
+		} else if errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%w: it ends at %d", ErrTruncated, at)
+		}
+		ranges[0] = Range{at + int64(n), ranges[0].Length - int64(n)}
+		return at, n, err
+	}
+	ranges = slices.Clone(ranges)
+	err = eachChunk(ctx, next, func(off int64, p []byte) error {
+		err := eachRun(p, func(at int, run []byte) error {
+			written += int64(len(run))
+			_, err := dst.WriteAt(run, off+int64(at))
+			return err
+		})
+		report(progress, off+int64(len(p)))
+		return err
+	})
+	return written, err
+}
+
+// SendStream writes a plain disk that comes as a stream as one of extents, without its
+// zeros. size is the disk's, sent how much data was written; progress, unless nil, is told
+// the offset reached. It waits for the read of r that is under way before it returns.
+func SendStream(ctx context.Context, w io.Writer, r io.Reader, progress func(int64)) (size, sent int64, err error) {
+	out := NewExtentWriter(w)
+	err = eachChunk(ctx, readChunks(r), func(off int64, p []byte) error {
+		size = off + int64(len(p))
+		err := eachRun(p, func(at int, run []byte) error {
+			sent += int64(len(run))
+			return out.WriteExtent(off+int64(at), run)
+		})
+		report(progress, size)
+		return err
+	})
+	if err != nil {
+		return size, sent, err
+	}
+	return size, sent, out.Close(size)
 }
 
 // eachChunk hands the chunks of a source, read ahead, to fn until io.EOF.
