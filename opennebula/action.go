@@ -56,7 +56,7 @@ func ReadDriverAction(argv []string, stdin io.Reader) (*DriverAction, int, error
 	if len(argv) != 1 && len(argv) != 2 {
 		return nil, None, fmt.Errorf("%w: %d given, expected [DOCUMENT] ID", ErrUsage, len(argv))
 	}
-	id, err := parseID(argv[len(argv)-1])
+	id, err := ParseID(argv[len(argv)-1])
 	if err != nil {
 		return nil, None, fmt.Errorf("%w: %w", ErrUsage, err)
 	}

@@ -156,7 +156,7 @@ func ParseDiskPath(text string) (HomePath, error) {
 		return HomePath{}, fmt.Errorf("%w: %q is not BASE/DATASTORE/VM[/FILE]: %w", ErrUsage, text, err)
 	}
 	if number, isDisk := strings.CutPrefix(h.Name, "disk."); isDisk {
-		if h.Disk, err = parseID(number); err != nil {
+		if h.Disk, err = ParseID(number); err != nil {
 			return HomePath{}, fmt.Errorf("%w: disk in %q: %w", ErrUsage, text, err)
 		}
 	}
@@ -164,11 +164,11 @@ func ParseDiskPath(text string) (HomePath, error) {
 }
 
 func (h *HomePath) readDirectory(dir string) (err error) {
-	if h.VM, err = parseID(path.Base(dir)); err != nil {
+	if h.VM, err = ParseID(path.Base(dir)); err != nil {
 		return fmt.Errorf("VM: %w", err)
 	}
 	dir = path.Dir(dir)
-	if h.Datastore, err = parseID(path.Base(dir)); err != nil {
+	if h.Datastore, err = ParseID(path.Base(dir)); err != nil {
 		return fmt.Errorf("datastore: %w", err)
 	}
 	if h.Base = path.Dir(dir); h.Base == "/" {

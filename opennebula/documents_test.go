@@ -20,6 +20,7 @@ func TestParseImageOfARealOned(t *testing.T) {
 		ID: 0, Name: "os1", UserName: "oneadmin", Source: "lv-oneimg-0", Path: "/srv/images/test.raw", Type: ImageOS,
 		Format: "raw", Size: 1024, State: 1, DatastoreID: 100, CloningID: None, TargetSnapshot: None,
 		Template: map[string]string{"DEV_PREFIX": "vd"},
+		Access:   Access{OwnerUse: true, OwnerManage: true},
 	}, image)
 	assert.False(t, image.SaveAs())
 }

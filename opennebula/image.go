@@ -49,6 +49,7 @@ type Image struct {
 	CloningID      int // the image that a clone is made of, or None
 	TargetSnapshot int // of the snapshot actions, or None
 	Template       map[string]string
+	Access         Access
 
 	saveAs bool
 }
@@ -109,6 +110,7 @@ func readImage(root *etree.Element) (*Image, error) {
 	i.DatastoreID = f.number(None, "DATASTORE_ID")
 	i.CloningID = f.number(None, "CLONING_ID")
 	i.TargetSnapshot = f.number(None, "TARGET_SNAPSHOT")
+	i.Access = readAccess(f)
 	i.readFSType(f)
 	return i, f.err
 }

@@ -143,7 +143,7 @@ func (c *Call) sameVM() error {
 }
 
 func argID(what, text string) (int, error) {
-	id, err := parseID(text)
+	id, err := ParseID(text)
 	if err != nil {
 		return None, fmt.Errorf("%w: %s %w", ErrUsage, what, err)
 	}

@@ -26,6 +26,7 @@ type VM struct {
 	Snapshots map[int][]Snapshot
 	// Backup is how it is backed up (BACKUPS/BACKUP_CONFIG): MODE, FS_FREEZE, …; since 6.6.
 	Backup map[string]string
+	Access Access
 	// Attributes are the simple ones of TEMPLATE, UserAttributes those of USER_TEMPLATE.
 	Attributes, UserAttributes map[string]string
 }
@@ -91,6 +92,7 @@ func readVM(root *etree.Element) (*VM, error) {
 	vm.State = State(f.number(None, "STATE"))
 	vm.LCMState = LCMState(f.number(None, "LCM_STATE"))
 	vm.Attributes = attributes(root.SelectElement("TEMPLATE"))
+	vm.Access = readAccess(f)
 	vm.Backup = attributes(root.FindElement("BACKUPS/BACKUP_CONFIG"))
 	vm.UserAttributes = attributes(root.SelectElement("USER_TEMPLATE"))
 	for _, read := range []func(*etree.Element) error{vm.readDisks, vm.readContext, vm.readHistory, vm.readSnapshots} {

@@ -123,7 +123,7 @@ func (f *fields) id(name string) int {
 		f.fail(name, "is missing")
 		return None
 	}
-	id, err := parseID(text)
+	id, err := ParseID(text)
 	if err != nil {
 		f.fail(name, err.Error())
 		return None
@@ -174,7 +174,7 @@ func (f *fields) ids(parent string) []int {
 	}
 	var out []int
 	for _, child := range list.SelectElements("ID") {
-		id, err := parseID(strings.TrimSpace(child.Text()))
+		id, err := ParseID(strings.TrimSpace(child.Text()))
 		if err != nil {
 			f.fail(parent+"/ID", err.Error())
 			return nil
@@ -200,8 +200,8 @@ func attributes(element *etree.Element) map[string]string {
 	return out
 }
 
-// parseID reads an id the way oned writes it: decimal, no sign, no leading zero.
-func parseID(text string) (int, error) {
+// ParseID reads an id the way oned writes it: decimal, no sign, no leading zero.
+func ParseID(text string) (int, error) {
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil || n > maxID || strconv.FormatUint(n, 10) != text {
 		return None, fmt.Errorf("%q is not an id", text)

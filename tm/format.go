@@ -8,6 +8,7 @@ import (
 
 	"one-clvm/cxmrc"
 	"one-clvm/opennebula"
+	"one-clvm/plan"
 	"one-clvm/tarmode"
 )
 
@@ -18,21 +19,17 @@ import (
 // decide, as the original drivers did.
 func imageMode(disk *opennebula.Disk, image *opennebula.Image, cfg *cxmrc.Config) (mode tarmode.Mode, detect bool, err error) {
 	if image != nil {
-		if text := image.Template["MODE"]; text != "" {
-			mode, err = tarmode.ParseMode(text)
-			if err != nil {
-				return "", false, fmt.Errorf("image %d: %w", image.ID, err)
-			}
-			return mode, false, nil
+		if mode, err = plan.RecordedMode(image); err != nil {
+			return "", false, err
 		}
 	}
 	for _, format := range []string{disk.Driver, disk.Format} {
-		if strings.EqualFold(format, "qcow2") {
+		if strings.EqualFold(format, "qcow2") && (image == nil || image.Template["MODE"] == "") {
 			return "", false, fmt.Errorf("image %d is a QCOW2 file: %w: convert it with qemu-img to raw", disk.ImageID, ErrNotYet)
 		}
 	}
-	if image != nil && image.FSType != "" && !image.SaveAs() {
-		return tarmode.TGZ, false, nil
+	if mode != "" {
+		return mode, false, nil
 	}
 	return tarmode.RAW, cfg.Bool("DETECT_FORMAT"), nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"one-clvm/agent"
+	"one-clvm/datastore"
 	"one-clvm/internal/command"
 	"one-clvm/opennebula"
 )
@@ -18,7 +19,7 @@ func program() *command.Program {
 		Name: "tm-clvm", Title: "OpenNebula's disks as logical volumes on a SAN",
 		About:      "The transfer manager of OpenNebula for clustered LVM, the agent on the nodes, and the administrator's tool for both.",
 		Commands:   commands(),
-		VerbsTitle: "Verbs of the transfer manager", RunVerb: runVerb,
+		VerbsTitle: "Verbs of the transfer manager and of the datastore driver", RunVerb: runVerb,
 		Examples: `Try, as root on a node without a SAN:
   tm-clvm vg create vg-one --size 1T
   tm-clvm volumes
@@ -30,6 +31,9 @@ func program() *command.Program {
 	}
 	for _, verb := range opennebula.Verbs {
 		p.Verbs = append(p.Verbs, command.Verb{Name: verb, Args: verbArgs(verb), Sentence: verbSentence(verb)})
+	}
+	for _, verb := range datastore.Verbs() {
+		p.Verbs = append(p.Verbs, command.Verb{Name: datastoreVerb + verb, Args: datastore.Arguments, Sentence: datastore.Sentence(verb)})
 	}
 	return p
 }
@@ -107,9 +111,15 @@ func tmclvm(argv []string, io command.Stdio) int {
 	return p.Run(argv, io)
 }
 
-// verbName: as the interpreter of a driver script, tm-clvm gets the script's path.
+// verbName: as the interpreter of a driver script, tm-clvm gets the script's path,
+// REMOTES/tm/DRIVER/VERB or REMOTES/datastore/DRIVER/VERB.
 func verbName(arg string) string {
-	if strings.Contains(arg, "/") {
+	switch {
+	case filepath.Base(filepath.Dir(filepath.Dir(arg))) == "datastore":
+		return datastoreVerb + filepath.Base(arg)
+	case strings.HasPrefix(arg, datastoreVerb):
+		return arg
+	case strings.Contains(arg, "/"):
 		return filepath.Base(arg)
 	}
 	return strings.ToLower(arg)

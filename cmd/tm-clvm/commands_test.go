@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"one-clvm/datastore"
 	"one-clvm/internal/command"
 	"one-clvm/opennebula"
 )
@@ -36,6 +37,13 @@ func TestHelp(t *testing.T) {
 		assert.Zero(t, status)
 		assert.Contains(t, text, "tm-clvm "+verb+" ")
 	}
+	for _, verb := range datastore.Verbs() {
+		for _, word := range []string{"datastore/" + verb, "/var/lib/one/remotes/datastore/clvm/" + verb} {
+			status, text, _ := tmClvm(word, "--help")
+			assert.Zero(t, status)
+			assert.Contains(t, text, "tm-clvm datastore/"+verb+" ")
+		}
+	}
 	status, _, _ = tmClvm()
 	assert.Equal(t, 2, status)
 	status, stdout, _ = tmClvm("--version")
@@ -47,6 +55,7 @@ func TestWrongWords(t *testing.T) {
 	for _, words := range [][]string{
 		{"nonsense"}, {"vg"}, {"vg", "grow", "x"}, {"config", "--colour"}, {"volumes", "x"}, {"agent", "x"},
 		{"clone"}, {"/var/lib/one/remotes/tm/clvm/clone", "a"}, {"monitor"},
+		{"datastore/ln"}, {"datastore/cp"}, {"/var/lib/one/remotes/datastore/clvm/cp"}, {"/var/lib/one/remotes/datastore/clvm/ln", "1"},
 	} {
 		status, stdout, stderr := tmClvm(words...)
 		assert.NotZero(t, status, words)

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
+	"one-clvm/datastore"
 	"one-clvm/internal/command"
 	"one-clvm/internal/run"
 	"one-clvm/internal/version"
@@ -17,10 +19,19 @@ import (
 	"one-clvm/tm"
 )
 
+// datastoreVerb begins the names of the datastore driver's verbs: some are also the transfer
+// manager's.
+const datastoreVerb = "datastore/"
+
 // runVerb carries out a verb as oned calls it. Flags are ours alone, oned gives none.
 func runVerb(ctx context.Context, verb string, argv []string, io command.Stdio) int {
+	ofDatastore, isDatastore := strings.CutPrefix(verb, datastoreVerb)
 	if len(argv) > 0 && command.IsHelp(argv[0]) {
-		fmt.Fprint(io.Out, "tm-clvm ", opennebula.Usage(verb))
+		usage := opennebula.Usage(verb)
+		if isDatastore {
+			usage = datastoreVerb + datastore.Usage(ofDatastore)
+		}
+		fmt.Fprint(io.Out, "tm-clvm ", usage)
 		return 0
 	}
 	dryRun := slices.Contains(argv, "--dry-run")
@@ -34,7 +45,11 @@ func runVerb(ctx context.Context, verb string, argv []string, io command.Stdio) 
 	driver, _, err := newDriver(report, io)
 	if err == nil {
 		driver.Version, driver.Remotes, driver.DryRun = release, remotes, dryRun
-		err = driver.Do(ctx, verb, argv)
+		if isDatastore {
+			err = (&datastore.Driver{Driver: driver.Driver}).Do(ctx, ofDatastore, argv)
+		} else {
+			err = driver.Do(ctx, verb, argv)
+		}
 	}
 	report.Error(err)
 	report.Close()

@@ -96,7 +96,13 @@ func anybody(process) bool { return true }
 func (s *site) run(c scene) *testbed.Process {
 	s.Helper()
 	command := testbed.Command{Env: []string{"ONE_CLVM_FAILPOINTS=" + failpointDirectory}}
-	if command.Argv = slices.Concat([]string{program}, c.argv); !slices.Contains([]string{"wipe-free", "reap"}, c.argv[0]) {
+	ofDatastore, isDatastore := strings.CutPrefix(c.argv[0], "datastore/")
+	switch {
+	case isDatastore:
+		command.Argv = slices.Concat([]string{testbed.DatastoreVerb(ofDatastore)}, c.argv[1:])
+	case slices.Contains([]string{"wipe-free", "reap"}, c.argv[0]):
+		command.Argv = slices.Concat([]string{program}, c.argv)
+	default:
 		command.Argv = slices.Concat([]string{testbed.Verb(c.argv[0])}, c.argv[1:])
 	}
 	if c.stdin != nil {
@@ -133,7 +139,7 @@ func (s *site) cleared(c scene) {
 	for _, group := range []string{otherGroup, smallGroup} {
 		assert.Empty(s, s.volumesOf(group))
 	}
-	require.NoError(s, os.RemoveAll(filepath.Join(testbed.Home, "remotes/datastore")))
+	require.NoError(s, os.RemoveAll(filepath.Join(testbed.Home, "remotes/datastore/downloader.sh")))
 }
 
 // faults happen to the processes of a verb that is stopped at an instant. They say whether

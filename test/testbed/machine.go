@@ -51,11 +51,12 @@ type Machine struct {
 
 // The machine's files.
 const (
-	agentConf  = "/etc/one-clvm/agent.conf"
-	cxmrc      = Home + "/remotes/etc/tm/clvm/cxmrc"
-	remotes    = Home + "/remotes/tm/clvm"
-	oneAuth    = Home + "/.one/one_auth"
-	datastores = Home + "/datastores"
+	agentConf        = "/etc/one-clvm/agent.conf"
+	cxmrc            = Home + "/remotes/etc/tm/clvm/cxmrc"
+	remotes          = Home + "/remotes/tm/clvm"
+	datastoreRemotes = Home + "/remotes/datastore/clvm"
+	oneAuth          = Home + "/.one/one_auth"
+	datastores       = Home + "/datastores"
 )
 
 // Start makes the machine: an installation as the manual describes it, a volume group, an
@@ -114,15 +115,24 @@ func (m *Machine) install() error {
 	if err != nil {
 		return err
 	}
-	scripts, err := os.ReadDir(filepath.Join(root, "remotes/tm/clvm"))
+	for from, to := range map[string]string{"remotes/tm/clvm": remotes, "remotes/datastore/clvm": datastoreRemotes} {
+		if err := installScripts(filepath.Join(root, from), to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func installScripts(from, to string) error {
+	scripts, err := os.ReadDir(from)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(remotes, 0o755); err != nil {
+	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
 	for _, s := range scripts {
-		if err := copyFile(filepath.Join(root, "remotes/tm/clvm", s.Name()), filepath.Join(remotes, s.Name()), 0o755); err != nil {
+		if err := copyFile(filepath.Join(from, s.Name()), filepath.Join(to, s.Name()), 0o755); err != nil {
 			return err
 		}
 	}
@@ -214,6 +224,9 @@ func DatastorePath(id int) string { return fmt.Sprintf("%s/%d", datastores, id) 
 
 // Verb is the path of a TM verb's script, as oned would run it.
 func Verb(name string) string { return filepath.Join(remotes, name) }
+
+// DatastoreVerb is the path of a datastore verb's script.
+func DatastoreVerb(name string) string { return filepath.Join(datastoreRemotes, name) }
 
 // writeFile writes a file and the directories above it.
 func writeFile(path, text string, mode os.FileMode) error {
