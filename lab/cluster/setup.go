@@ -24,16 +24,8 @@ const (
 // mountHome mounts the system datastore.
 var mountHome = []string{"mount", "-t", "gfs2", "-o", "noatime", homeDevice, Home}
 
-// first is a step of node1 alone, all one that every node does.
+// first is a step of node1 alone.
 func first(argv ...string) step { return step{argv} }
-
-func all(p profile.Profile, argv ...string) step {
-	s := step{}
-	for range p.Nodes {
-		s = append(s, argv)
-	}
-	return s
-}
 
 // steps make the volume group and the home of a profile on empty disks.
 func steps(p profile.Profile) []step {
@@ -48,10 +40,15 @@ func steps(p profile.Profile) []step {
 		}
 	}
 	if p.SharedHome {
+		// The nodes mount one after the other: of two that mount a new GFS2 at the same time one
+		// was refused now and then.
 		list = append(list,
 			first("mkfs.gfs2", "-q", "-O", "-p", "lock_dlm", "-t", "lab:home", "-j", fmt.Sprint(p.Nodes), "-J", "8", homeDevice),
-			all(p, mountHome...),
+			first(mountHome...),
 			first("chown", "oneadmin:oneadmin", Home))
+		for node := 1; node < p.Nodes; node++ {
+			list = append(list, append(make(step, node), mountHome))
+		}
 	}
 	return list
 }

@@ -43,7 +43,7 @@ func (s *site) overPaths(n *cluster.Node) (first, second cluster.Path) {
 	s.Output(s.T, n, "multipathd")
 	s.eventually(func() bool { return s.activePaths(n) == 2 }, "both paths are up")
 	disk := strings.TrimSpace(s.Output(s.T, n, "pvs", "--noheadings", "-o", "pv_name", "-S", "vg_name="+cluster.Group))
-	require.True(s, strings.HasPrefix(disk, "/dev/mapper/"), "LVM uses the multipath device: %s", disk)
+	require.Regexp(s, "^/dev/(mapper/|dm-)", disk, "LVM uses the multipath device")
 	return cluster.GroupPath, second
 }
 
