@@ -99,6 +99,7 @@ func (c *session) findData(ctx context.Context, v lvm.Volume) (err error) {
 // nowhere is where data goes that is only looked for.
 type nowhere struct{}
 
+// WriteAt forgets the data.
 func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
 // mapped notes, of an image that is made, what is written to w.
@@ -109,11 +110,13 @@ func (c *session) mapped(w io.WriterAt) io.WriterAt {
 	return mappedWriter{w, c.data}
 }
 
+// mappedWriter notes where it writes.
 type mappedWriter struct {
 	io.WriterAt
 	data *lvm.DataMap
 }
 
+// WriteAt notes the range first: one that was written in part has data, too.
 func (m mappedWriter) WriteAt(p []byte, off int64) (int, error) {
 	m.data.Add(off, int64(len(p)))
 	return m.WriterAt.WriteAt(p, off)

@@ -343,16 +343,23 @@ func (c *session) change(ctx context.Context, g lvm.Group) (Result, error) {
 		return c.restore(ctx, g)
 	case OpReplace:
 		return Result{}, c.replace(ctx, g)
+	case OpMoveHome:
+		return Result{}, c.moveHome(ctx)
+	case OpFile:
+		return Result{}, c.putFile(ctx)
+	}
+	return c.changeImage(ctx, g)
+}
+
+// changeImage does what concerns an image of its own, and no VM's disk.
+func (c *session) changeImage(ctx context.Context, g lvm.Group) (Result, error) {
+	switch c.req.Op {
 	case OpMakeImage:
 		return c.makeImage(ctx, g)
 	case OpDropImage:
 		return Result{}, c.dropImage(ctx, g)
 	case OpSendImage:
 		return c.sendImage(ctx, g)
-	case OpMoveHome:
-		return Result{}, c.moveHome(ctx)
-	case OpFile:
-		return Result{}, c.putFile(ctx)
 	}
 	return Result{}, fmt.Errorf("operation %q is not known to this agent", c.req.Op)
 }

@@ -65,6 +65,7 @@ type xzReader struct {
 	stop func()
 }
 
+// Close ends xz, too.
 func (x *xzReader) Close() error {
 	err := x.PipeReader.Close()
 	x.stop()

@@ -182,6 +182,6 @@ func (d *Driver) planMonitor(ctx context.Context, c *call) ([]plan.Step, error) 
 	return d.Monitor(ctx, &c.Datastore)
 }
 
-func (d *Driver) planSnapshot(_ context.Context, c *call) ([]plan.Step, error) {
+func (d *Driver) planSnapshot(context.Context, *call) ([]plan.Step, error) {
 	return nil, fmt.Errorf("snapshots of images on the SAN are %w", plan.ErrNotYet)
 }

@@ -22,11 +22,6 @@ import (
 	"one-clvm/tarmode"
 )
 
-// isAddress says whether a PATH is to be fetched.
-func isAddress(path string) bool {
-	return strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://")
-}
-
 // scheme of a PATH that is no file: lvm, vol, http, … ; "" for a file.
 func scheme(path string) string {
 	name, _, found := strings.Cut(path, "://")
@@ -117,7 +112,7 @@ type checksum struct {
 
 type checksums []checksum
 
-// ErrChecksum: it is not the file that the image's record means.
+// ErrChecksum says that it is not the file that the image's record means.
 var ErrChecksum = errors.New("wrong checksum")
 
 func (c *call) checksums() (checksums, error) {

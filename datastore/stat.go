@@ -116,6 +116,7 @@ func (d *Driver) innerSize(c *call, head []byte) (int64, bool) {
 // beginning is a file of which only that is known.
 type beginning []byte
 
+// ReadAt reads what is known.
 func (b beginning) ReadAt(p []byte, off int64) (int, error) {
 	if off >= int64(len(b)) {
 		return 0, io.EOF
@@ -204,12 +205,14 @@ func ignoreEnd(err error) error {
 	return err
 }
 
-// both closes the source first: a decompressor waits for a read that is under way.
+// both is a decompressor with its source, which is closed first: the decompressor waits for
+// a read that is under way.
 type both struct {
 	io.ReadCloser
 	source io.Closer
 }
 
+// Close closes the source, then what reads it.
 func (b *both) Close() error { return errors.Join(b.source.Close(), b.ReadCloser.Close()) }
 
 // remote reads parts of a file at an address.
@@ -219,6 +222,7 @@ type remote struct {
 	head []byte
 }
 
+// ReadAt asks for the part, unless it is in the beginning that is here already.
 func (r *remote) ReadAt(p []byte, off int64) (int, error) {
 	if off+int64(len(p)) <= int64(len(r.head)) || off < int64(len(r.head)) && int64(len(r.head)) == r.f.size {
 		return beginning(r.head).ReadAt(p, off)
