@@ -5,6 +5,8 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -142,12 +144,8 @@ func TestAudit(t *testing.T) {
 	status, stdout, stderr := s.audit("--repair", "--yes")
 	t.Log(stdout)
 	assert.Equal(t, 1, status, "what takes a person is left: %s", stderr)
-	left := s.found()
-	for what, repaired := range want {
-		_, still := left[what]
-		assert.Equal(t, !repaired, still, what)
-	}
-	assert.Len(t, left, 8, "%v", left)
+	maps.DeleteFunc(want, func(_ string, repaired bool) bool { return repaired })
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(want)), slices.Collect(maps.Keys(s.found())), "left for a person")
 	healed := map[string]bool{volume(43, 0): true, volume(44, 0): true, "lv-one-42-71": true, "lv-onedel-00112233aabb": true, "lv-oneimg-8": true}
 	for _, n := range []int{3, 4, 5, 7} {
 		healed[volume(vmID, n)] = true
