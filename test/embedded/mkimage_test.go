@@ -22,8 +22,13 @@ import (
 )
 
 // startWithFiles makes a machine whose image datastore keeps files.
-func startWithFiles(t *testing.T) *site {
-	s := start(t, testbed.Options{})
+func startWithFiles(t *testing.T, o testbed.Options) *site {
+	s := start(t, o)
+	entries, err := os.ReadDir(testbed.DatastorePath(fakeoned.ImageDS)) // those of other tests
+	require.NoError(t, err)
+	for _, e := range entries {
+		require.NoError(t, os.Remove(filepath.Join(testbed.DatastorePath(fakeoned.ImageDS), e.Name())))
+	}
 	s.oned.Put(fakeoned.Datastores, fakeoned.ImageDS, strings.ReplaceAll(fakeoned.ImageDatastore(nil), "<DS_MAD><![CDATA[clvm]]>", "<DS_MAD><![CDATA[fs]]>"))
 	return s
 }
@@ -52,7 +57,7 @@ func (s *site) mkimage(name string, argv ...string) people.Result {
 
 // An image that a person makes is one that oned deploys.
 func TestMkimageForPeople(t *testing.T) {
-	s := startWithFiles(t)
+	s := startWithFiles(t, testbed.Options{})
 	tree := smallTree(t)
 	archive := filepath.Join(public(t), "tree.tar.zst")
 	s.root("tar", "--zstd", "-cf", archive, "-C", tree, ".")
@@ -72,7 +77,7 @@ func TestMkimageForPeople(t *testing.T) {
 }
 
 func TestMkimageOfQCOW2(t *testing.T) {
-	s := startWithFiles(t)
+	s := startWithFiles(t, testbed.Options{})
 	dir := public(t)
 	raw := append([]byte(strings.Repeat("data", 1000)), make([]byte, 8<<20-4000)...)
 	require.NoError(t, os.WriteFile(dir+"/raw", raw, 0o644))
@@ -102,7 +107,7 @@ func (s *site) noImages() {
 
 // Ctrl-C leaves nothing; piped, the progress is plain lines, with --quiet none.
 func TestMkimageInterrupted(t *testing.T) {
-	s := startWithFiles(t)
+	s := startWithFiles(t, testbed.Options{})
 	reader, writer, err := os.Pipe()
 	require.NoError(t, err)
 	p, err := s.machine.Start(testbed.Command{
@@ -130,8 +135,7 @@ func TestMkimageInterrupted(t *testing.T) {
 // Killed before the file has its name, nothing is left; between that and oned's answer, a
 // whole image of which oned does not know; afterwards the image.
 func TestMkimageIsKilled(t *testing.T) {
-	s := start(t, testbed.Options{Build: testbed.Failpoints})
-	s.oned.Put(fakeoned.Datastores, fakeoned.ImageDS, strings.ReplaceAll(fakeoned.ImageDatastore(nil), "<DS_MAD><![CDATA[clvm]]>", "<DS_MAD><![CDATA[fs]]>"))
+	s := startWithFiles(t, testbed.Options{Build: testbed.Failpoints})
 	require.NoError(t, os.RemoveAll(failpointDirectory))
 	require.NoError(t, os.Mkdir(failpointDirectory, 0o777))
 	require.NoError(t, os.Chmod(failpointDirectory, 0o777))
