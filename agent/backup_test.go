@@ -143,27 +143,34 @@ func TestRestoreThatFailsLeavesTheDisk(t *testing.T) {
 	assert.Equal(t, []string{disk0, snapshot0}, n.group.names())
 }
 
-// A killed RESTORE that had decided for the new content is finished by the next one.
+// A killed RESTORE that had decided for the new content is finished by the next one, also
+// when the old disk was on its way into quarantine.
 func TestRestoreAfterACrash(t *testing.T) {
-	n := snapshotted(t)
-	_, err := n.do(n.restoreRequest(), sendBytes([]byte("first")))
-	require.NoError(t, err)
-	for _, v := range n.group.volumes {
-		if v.Tags.Has(tagReplacement) {
-			v.Tags = v.Tags.Without(lvm.TagQuarantine)
+	for at, quarantined := range map[string]bool{"replace.decided": false, "discard.tagged": true} {
+		n := snapshotted(t)
+		_, err := n.do(n.restoreRequest(), sendBytes([]byte("first")))
+		require.NoError(t, err, at)
+		for _, v := range n.group.volumes {
+			if v.Tags.Has(tagReplacement) {
+				v.Tags = v.Tags.Without(lvm.TagQuarantine)
+			}
 		}
+		if quarantined { // its snapshots go first
+			delete(n.group.volumes, snapshot0)
+			n.group.volumes[disk0].Tags = n.group.volumes[disk0].Tags.With(lvm.TagQuarantine)
+		}
+		activate := n.request(OpActivate)
+		activate.Activate = lvm.Exclusive
+		_, err = n.do(activate, Transfer{})
+		require.ErrorContains(t, err, "restore it again", at)
+		_, err = n.do(n.restoreRequest(), sendBytes([]byte("second")))
+		require.NoError(t, err, at)
+		assert.Equal(t, "first", n.content(disk0), "%s: finished before the next begins", at)
+		_, err = n.do(n.request(OpReplace), Transfer{})
+		require.NoError(t, err, at)
+		assert.Equal(t, "second", n.content(disk0), at)
+		assert.Equal(t, []string{disk0}, n.group.names(), at)
 	}
-	activate := n.request(OpActivate)
-	activate.Activate = lvm.Exclusive
-	_, err = n.do(activate, Transfer{})
-	require.ErrorContains(t, err, "restore it again")
-	_, err = n.do(n.restoreRequest(), sendBytes([]byte("second")))
-	require.NoError(t, err)
-	assert.Equal(t, "first", n.content(disk0), "finished before the next begins")
-	_, err = n.do(n.request(OpReplace), Transfer{})
-	require.NoError(t, err)
-	assert.Equal(t, "second", n.content(disk0))
-	assert.Equal(t, []string{disk0}, n.group.names())
 }
 
 func TestRestoreOfAParkedDisk(t *testing.T) {

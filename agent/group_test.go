@@ -182,6 +182,9 @@ func (g *fileGroup) Remove(_ context.Context, name string) error {
 
 func (g *fileGroup) Rename(_ context.Context, name, to string) error {
 	_, err := g.change("rename", name, func(v *lvm.Volume) error {
+		if g.volumes[to] != nil {
+			return lvm.ErrExists
+		}
 		delete(g.volumes, name)
 		g.volumes[to] = v
 		old := v.Path

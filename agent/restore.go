@@ -171,7 +171,7 @@ func (c *session) replacementOf(g lvm.Group, volumes []lvm.Volume) (replacement 
 		case !c.isDisk(v) || isSnapshot(v) || v.Tags.Has(lvm.TagBuilding):
 		case v.Tags.Has(tagReplacement):
 			replacement, found = v, true
-		case !v.Tags.Has(lvm.TagQuarantine):
+		case !c.inQuarantine(v): // tagged so under its own name, its removal was cut off
 			old = &volumes[i]
 		}
 	}
