@@ -122,6 +122,7 @@ func (s *site) damage() map[string]bool {
 // Damage of eighteen kinds, done by hand on two nodes: all of it is found, --repair heals
 // what it says and nothing else.
 func TestAudit(t *testing.T) {
+	t.Parallel()
 	s := start(t, profile.Cluster, nil)
 	assert.Empty(t, s.found())
 	want := s.damage()

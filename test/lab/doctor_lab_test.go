@@ -154,6 +154,7 @@ func ailments() []ailment {
 }
 
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	c := startClinic(t)
 	require.Empty(t, c.examine(), "nothing is wrong")
 	one, two := c.Nodes[0], c.Nodes[1]

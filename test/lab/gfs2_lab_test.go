@@ -15,6 +15,7 @@ import (
 
 // The shared file system from its making to its growing, with the real tools.
 func TestGFS2(t *testing.T) {
+	t.Parallel()
 	c := labtest.Start(t, profile.Cluster)
 	one, two := c.Nodes[0], c.Nodes[1]
 	const volume, device, point = cluster.Group + "/shared", "/dev/" + cluster.Group + "/shared", "/mnt/shared"
