@@ -21,7 +21,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 )
 
 var directory = os.Getenv("ONE_CLVM_FAILPOINTS")
@@ -38,8 +37,21 @@ func Hit(name string) {
 	reached := filepath.Join(directory, "reached")
 	must(os.WriteFile(reached+".new", fmt.Appendf(nil, "%d", os.Getpid()), 0o666))
 	must(os.Rename(reached+".new", reached))
-	for exists(reached) {
-		time.Sleep(time.Millisecond)
+	awaitRemoval(reached)
+}
+
+// awaitRemoval watches before it looks, so that no removal is missed.
+func awaitRemoval(path string) {
+	watch, err := syscall.InotifyInit1(syscall.IN_CLOEXEC)
+	must(err)
+	defer syscall.Close(watch) // only read
+	_, err = syscall.InotifyAddWatch(watch, filepath.Dir(path), syscall.IN_DELETE|syscall.IN_MOVED_FROM)
+	must(err)
+	events := make([]byte, 4096)
+	for exists(path) {
+		if _, err := syscall.Read(watch, events); err != nil && !errors.Is(err, syscall.EINTR) {
+			must(err)
+		}
 	}
 }
 
