@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"one-clvm/cxmrc"
 	"one-clvm/internal/qcow2"
 	"one-clvm/opennebula"
 	"one-clvm/plan"
@@ -82,7 +83,7 @@ func (d *Driver) measure(ctx context.Context, c *call, file io.ReaderAt, size in
 		return 0, err
 	}
 	if kind == tarmode.None {
-		return plainSize(file, size)
+		return c.plainSize(file, size)
 	}
 	r, err := plain(ctx, kind)
 	if err != nil {
@@ -93,8 +94,12 @@ func (d *Driver) measure(ctx context.Context, c *call, file io.ReaderAt, size in
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return 0, errors.Join(err, r.Close())
 	}
-	if known, ok := d.innerSize(c, head[:n]); ok {
-		return known, r.Close()
+	if isTar(head[:n]) {
+		disk, err := c.diskOfArchive()
+		return disk, errors.Join(err, r.Close())
+	}
+	if h, err := qcow2.ReadHeader(beginning(head[:n])); err == nil {
+		return h.Size, r.Close()
 	}
 	if known, ok := formatSize(file, size, kind, reads); ok {
 		return known, r.Close()
@@ -103,14 +108,11 @@ func (d *Driver) measure(ctx context.Context, c *call, file io.ReaderAt, size in
 	return count, errors.Join(err, r.Close())
 }
 
-// innerSize is that of what a compressed file holds, if its beginning tells: a QCOW2 file,
-// or an archive, whose disk gets SIZE of the record or else the default.
-func (d *Driver) innerSize(c *call, head []byte) (int64, bool) {
-	if isTar(head) {
-		return c.cfg.Size("DEFAULT_LV_SIZE"), true
-	}
-	h, err := qcow2.ReadHeader(beginning(head))
-	return h.Size, err == nil
+// diskOfArchive is the size of the disk that an archive is to fill: SIZE, in LVM's syntax, or
+// else the default.
+func (c *call) diskOfArchive() (int64, error) {
+	bytes, _, err := cxmrc.DiskSize(cxmrc.DiskSizeInput{Template: c.Image.Asked, Default: c.cfg.Size("DEFAULT_LV_SIZE")})
+	return bytes, err
 }
 
 // beginning is a file of which only that is known.
@@ -135,15 +137,22 @@ const (
 
 func isTar(head []byte) bool { return len(head) >= 262 && string(head[257:262]) == tarMagic }
 
-func plainSize(file io.ReaderAt, size int64) (int64, error) {
+// plainSize: a disk that begins like an archive counts no less than it is.
+func (c *call) plainSize(file io.ReaderAt, size int64) (int64, error) {
 	h, err := qcow2.ReadHeader(file)
 	switch {
 	case err == nil:
 		return h.Size, h.Check()
-	case errors.Is(err, qcow2.ErrFormat):
-		return size, nil
+	case !errors.Is(err, qcow2.ErrFormat):
+		return 0, err
 	}
-	return 0, err
+	head := make([]byte, headSize)
+	n, err := file.ReadAt(head, 0)
+	if err = ignoreEnd(err); err != nil || !isTar(head[:n]) {
+		return size, err
+	}
+	disk, err := c.diskOfArchive()
+	return max(disk, size), err
 }
 
 // counted reads to the end, as long as oned waits.

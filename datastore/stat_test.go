@@ -2,7 +2,9 @@ package datastore
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/binary"
+	"io"
 	"net/http/httptest"
 	"testing"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"one-clvm/lvm"
 	"one-clvm/tarmode"
 )
 
@@ -53,6 +56,18 @@ func TestStat(t *testing.T) {
 			}
 		})
 	}
+	plain, err := gzip.NewReader(bytes.NewReader(b.tgz()))
+	require.NoError(t, err)
+	tar, err := io.ReadAll(plain)
+	require.NoError(t, err)
+	for asked, want := range map[string]string{"3G": "3072\n", "700": "700\n", "": "8192\n"} {
+		for name, archive := range map[string][]byte{"tgz": b.tgz(), "tar": tar} {
+			b := newBench(t)
+			require.NoError(t, b.do("stat", image{"PATH": b.file("x", archive), "SIZE": asked}, nil))
+			assert.Equal(t, want, b.stdout.String(), "%s, SIZE %q", name, asked)
+		}
+	}
+	require.ErrorIs(t, b.do("stat", image{"PATH": b.file("x", b.tgz()), "SIZE": "8X"}, nil), lvm.ErrBadSize)
 	require.Error(t, b.do("stat", image{"PATH": b.file("x", qcow2Of(8<<30, 512))}, nil), "a backing file")
 	require.NoError(t, b.do("stat", image{"PATH": b.file("x", qcow2Of(8<<30, 0))}, nil))
 }

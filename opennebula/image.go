@@ -42,8 +42,10 @@ type Image struct {
 	Format     string // since 6.0
 	// FSType is the file system: FS since 6.0, FSTYPE before, else what the template
 	// says. "" when nothing names one.
-	FSType         string
-	Size           int64 // MiB; 0 unknown
+	FSType string
+	Size   int64 // MiB; 0 unknown
+	// Asked is SIZE as the user wrote it, of an image that is none yet (stat).
+	Asked          string
 	State          int
 	DatastoreID    int // None unknown
 	CloningID      int // the image that a clone is made of, or None
@@ -66,7 +68,7 @@ func ParseImagePool(r io.Reader) ([]Image, error) {
 	}
 	var images []Image
 	for _, element := range root.SelectElements("IMAGE") {
-		image, err := readImage(element)
+		image, err := readStored(element)
 		if err != nil {
 			return nil, err
 		}
@@ -81,7 +83,12 @@ func ParseImage(r io.Reader) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err := readImage(root)
+	return readStored(root)
+}
+
+// readStored reads an image that oned has.
+func readStored(element *etree.Element) (*Image, error) {
+	image, err := readImage(element)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +112,11 @@ func readImage(root *etree.Element) (*Image, error) {
 	i.Type = ImageType(f.number(None, "TYPE"))
 	i.Persistent = f.yes("PERSISTENT")
 	i.Format = f.text("FORMAT")
-	i.Size = f.mebibytes("SIZE")
+	if i.ID == None {
+		i.Asked = f.text("SIZE")
+	} else {
+		i.Size = f.mebibytes("SIZE")
+	}
 	i.State = f.number(None, "STATE")
 	i.DatastoreID = f.number(None, "DATASTORE_ID")
 	i.CloningID = f.number(None, "CLONING_ID")
