@@ -69,6 +69,7 @@ type Node struct {
 	Online  bool
 	Standby bool // takes no services, or is about to leave
 	Unclean bool // failed, and not yet known to be off
+	Fenced  bool // proved to be off: it left, and the last fencing of it succeeded
 }
 
 // Condition is what a cluster says of a service.

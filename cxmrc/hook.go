@@ -15,6 +15,8 @@ var Hook = Registry{
 		Doc: "On a node: where events wait. Those who call the hook (root, hacluster) must be able to write there."},
 	{Name: "STATE_DIR", Kind: KindPath, Default: "/var/lib/one-clvm/hook",
 		Doc: "What deliveries (node) and reports (front-end) remember."},
+	{Name: "NODES", Kind: KindHost, List: true, Optional: true,
+		Doc: "On a front-end: the nodes that reconcile asks where VMs are, separated by blanks. One answer speaks for all nodes of its cluster."},
 	{Name: "LOCAL_MIGRATE", Kind: KindBool, Default: "False",
 		Doc: "On a front-end: True says that oned.conf runs the VMM driver's migrate on the front-end (-l migrate=migrate_local), so that it works when the old node is dead."},
 	{Name: "VERSION", Kind: KindText, Optional: true,

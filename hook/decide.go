@@ -58,6 +58,8 @@ const maxAsked = 5
 func Decide(s Situation) Decision {
 	r, t := s.Record, s.Truth
 	switch {
+	case t.Doubt != "":
+		return decision(Retry, "%s", t.Doubt)
 	case !r.Known || r.State == opennebula.StateDone:
 		return s.unknownVM()
 	case t.On == "":

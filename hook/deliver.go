@@ -235,7 +235,10 @@ func (d *Delivery) ended(state *State, delivered Delivered, entries []string) er
 
 // report tells a front-end where a VM is.
 func (d *Delivery) report(ctx context.Context, state *State, truth Truth) Answer {
-	if truth.Moving {
+	switch {
+	case truth.Doubt != "":
+		return Answer{Retry, truth.Doubt}
+	case truth.Moving:
 		return Answer{Retry, "the cluster is moving it"}
 	}
 	line, err := truth.Line()

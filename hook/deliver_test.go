@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"one-clvm/cluster"
 	"one-clvm/hook/spool"
 	"one-clvm/internal/run"
 	"one-clvm/opennebula"
@@ -72,12 +73,10 @@ func TestNobodyToAsk(t *testing.T) {
 	w := newWorld(t, 1)
 	w.move(0, "node2")
 	node := w.nodes["node2"]
-	node.Cluster = NoCluster{}
+	node.Cluster = (&site{down: cluster.ErrDown}).nodes()
 	_, err := node.Run(context.Background())
 	require.ErrorIs(t, err, ErrNoCluster)
 	assert.Equal(t, 2, w.waiting(), "nothing is lost")
-	_, err = w.front["fe1"].Reconcile(context.Background(), NoCluster{}, true)
-	require.ErrorIs(t, err, ErrNoCluster)
 }
 
 // ssh is a Runner that answers.

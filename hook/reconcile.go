@@ -2,9 +2,12 @@ package hook
 
 import (
 	"context"
-	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
+
+	"one-clvm/internal/failpoint"
 )
 
 // Finding is a VM whose record and truth were compared.
@@ -20,14 +23,36 @@ type Finding struct {
 // Disagrees says whether there is something to do, for a program or a person.
 func (f Finding) Disagrees() bool { return f.Outcome != Nothing && f.Outcome != Done }
 
-// Reconcile compares oned's record of every VM of the cluster with the truth, and brings it
-// there in the way that a report does, unless dryRun.
-func (r *Receiver) Reconcile(ctx context.Context, cluster Cluster, dryRun bool) ([]Finding, error) {
-	truths, err := cluster.All(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("where the VMs are: %w", err)
-	}
-	slices.SortFunc(truths, func(a, b Truth) int { return a.VM - b.VM })
+// Reconciled is what a reconciliation has left, for status.
+type Reconciled struct {
+	At            time.Time `json:"at"`
+	VMs           int       `json:"vms"`
+	Disagreements []Finding `json:"disagreements"`
+}
+
+func reconciledFile(stateDir string) string { return filepath.Join(stateDir, "reconciled.json") }
+
+// ReadReconciled reads what the last reconciliation has left; nothing where there was none.
+func ReadReconciled(stateDir string) (Reconciled, error) {
+	var last Reconciled
+	return last, readJSON(reconciledFile(stateDir), &last)
+}
+
+// Remember keeps findings for status. A crash (failpoint reconcile.told) leaves the older ones.
+func (r *Receiver) Remember(found []Finding) error {
+	failpoint.Hit("reconcile.told")
+	return writeJSON(reconciledFile(r.StateDir), Reconciled{r.Now(), len(found), Disagreements(found)})
+}
+
+// Disagreements are the findings that are not right yet.
+func Disagreements(found []Finding) []Finding {
+	return slices.DeleteFunc(slices.Clone(found), func(f Finding) bool { return !f.Disagrees() })
+}
+
+// Reconcile compares oned's record of every VM with the truth, and brings it there in the
+// way that a report does, unless dryRun. With an error, the findings are of some VMs.
+func (r *Receiver) Reconcile(ctx context.Context, truths []Truth, dryRun bool) ([]Finding, error) {
+	truths = slices.SortedFunc(slices.Values(truths), func(a, b Truth) int { return a.VM - b.VM })
 	var found []Finding
 	for _, t := range truths {
 		if err := ctx.Err(); err != nil {
@@ -37,12 +62,12 @@ func (r *Receiver) Reconcile(ctx context.Context, cluster Cluster, dryRun bool) 
 		if err != nil {
 			return found, err
 		}
-		found = append(found, finding(s))
-		if dryRun || !found[len(found)-1].Disagrees() && !r.asked(t.VM) {
-			continue
+		f := finding(s)
+		if !dryRun && t.Doubt == "" && (f.Disagrees() || r.asked(t.VM)) {
+			answer := r.Receive(ctx, t)
+			f.Outcome, f.Why = answer.Outcome, answer.Text
 		}
-		answer := r.Receive(ctx, t)
-		found[len(found)-1].Outcome, found[len(found)-1].Why = answer.Outcome, answer.Text
+		found = append(found, f)
 	}
 	return found, nil
 }

@@ -124,14 +124,12 @@ var scenarios = map[string]func(t *testing.T){
 		w.fates["node2"] = Fenced
 		w.fates["node1"] = Fenced
 		w.vms[0], w.vms[1] = "node3", "node3" // and nobody says so
-		found, err := w.front["fe1"].Reconcile(context.Background(), w, true)
-		require.NoError(t, err)
+		found := w.reconcile(true)
 		require.Len(t, found, 2)
 		assert.Equal(t, Act, found[0].Outcome)
 		require.Empty(t, w.oned.Changes(), "a dry run")
 		for range 2 {
-			_, err = w.front["fe1"].Reconcile(context.Background(), w, false)
-			require.NoError(t, err)
+			w.reconcile(false)
 			w.settle()
 		}
 		w.mustAgree()

@@ -26,11 +26,12 @@ const (
 
 // Truth is where a VM really is, as the cluster and its hypervisors say.
 type Truth struct {
-	VM     int
-	On     string // the node that runs it; "": none does
-	Moving bool   // the cluster is about to change that
-	Nodes  map[string]Fate
-	Seen   time.Time
+	VM     int             `json:"vm"`
+	On     string          `json:"on"`              // the node that runs it; "": none does
+	Moving bool            `json:"moving"`          // the cluster is about to change that
+	Doubt  string          `json:"doubt,omitempty"` // why all this is not certain; "": it is
+	Nodes  map[string]Fate `json:"nodes"`
+	Seen   time.Time       `json:"seen"`
 }
 
 // Sentinels of a Cluster. Test with errors.Is.
@@ -38,7 +39,7 @@ var (
 	// ErrForeign: a service or domain that is no VM of OpenNebula.
 	ErrForeign = errors.New("not a VM of OpenNebula")
 	// ErrNoCluster: there is nobody to ask where VMs are.
-	ErrNoCluster = errors.New("this build cannot ask a cluster where its VMs are")
+	ErrNoCluster = errors.New("no cluster can be asked where its VMs are")
 )
 
 // Cluster is asked for the truth.
@@ -46,26 +47,8 @@ type Cluster interface {
 	// Identify finds which VM a service or domain is, by the metadata that the drivers gave
 	// it, never by its name. ErrForeign.
 	Identify(ctx context.Context, name string) (vm int, err error)
-	// Where says where a VM is now. An error where that is not certain.
+	// Where says where a VM is now. An error, or Truth.Doubt, where that is not certain.
 	Where(ctx context.Context, vm int) (Truth, error)
-	// All says it of all VMs that the cluster has.
-	All(ctx context.Context) ([]Truth, error)
-}
-
-// NoCluster is the Cluster of a program that has none to ask.
-type NoCluster struct{}
-
-// Identify fails with ErrNoCluster.
-func (NoCluster) Identify(context.Context, string) (int, error) { return 0, noCluster() }
-
-// Where fails with ErrNoCluster.
-func (NoCluster) Where(context.Context, int) (Truth, error) { return Truth{}, noCluster() }
-
-// All fails with ErrNoCluster.
-func (NoCluster) All(context.Context) ([]Truth, error) { return nil, noCluster() }
-
-func noCluster() error {
-	return fmt.Errorf("%w; nothing was delivered, and what was reported stays in the spool", ErrNoCluster)
 }
 
 // A report is a truth in one line, the only thing that the key of a node can say:
@@ -127,10 +110,15 @@ func ParseReport(line string) (Truth, error) {
 			return Truth{}, err
 		}
 	}
+	return t, t.onLiving()
+}
+
+// onLiving: a VM runs on nodes that live.
+func (t Truth) onLiving() error {
 	if t.On != "" && t.Nodes[t.On] != Alive {
-		return Truth{}, fmt.Errorf("%w: VM %d cannot run on %s, which is not alive", ErrReport, vm, quote(t.On))
+		return fmt.Errorf("%w: VM %d cannot run on %s, which is not alive", ErrReport, t.VM, quote(t.On))
 	}
-	return t, nil
+	return nil
 }
 
 func (t Truth) addNodes(list string, fate Fate) error {

@@ -95,16 +95,18 @@ func (w *world) Where(_ context.Context, vm int) (Truth, error) {
 	return Truth{VM: vm, On: w.vms[vm], Moving: w.moving[vm], Nodes: nodes, Seen: w.now}, nil
 }
 
-func (w *world) All(ctx context.Context) ([]Truth, error) {
-	var all []Truth
+// reconcile is what a timer starts on a front-end.
+func (w *world) reconcile(dryRun bool) []Finding {
+	w.Helper()
+	var truths []Truth
 	for vm := range w.vms {
-		t, err := w.Where(ctx, vm)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, t)
+		t, err := w.Where(context.Background(), vm)
+		require.NoError(w, err)
+		truths = append(truths, t)
 	}
-	return all, nil
+	found, err := w.front["fe1"].Reconcile(context.Background(), truths, dryRun)
+	require.NoError(w, err)
+	return found
 }
 
 // The world is the drivers that oned calls, which find their work done or do it.

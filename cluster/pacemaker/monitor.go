@@ -15,35 +15,47 @@ const (
 	maxDepth  = 32
 )
 
-// parseMonitor reads a report of crm_mon, in the forms of 1.1 (root crm_mon) to 3.x, and
-// picks the service of that name. A report that is cut off, or that says it could not ask
-// the cluster, is cluster.ErrDown.
+// parseMonitor reads a report of crm_mon and picks the service of that name.
 func parseMonitor(r io.Reader, name string) (cluster.State, error) {
-	doc := etree.NewDocument()
-	doc.ReadSettings = etree.ReadSettings{MaxDepth: maxDepth}
-	if _, err := doc.ReadFrom(io.LimitReader(r, maxReport)); err != nil {
-		return cluster.State{}, fmt.Errorf("%w: report of crm_mon: %w", cluster.ErrDown, err)
+	root, err := parseReport(r)
+	if err != nil {
+		return cluster.State{}, err
 	}
-	root := doc.Root()
-	if root == nil || root.Tag != "pacemaker-result" && root.Tag != "crm_mon" {
-		return cluster.State{}, fmt.Errorf("%w: crm_mon gave no report", cluster.ErrDown)
+	state := cluster.State{Clustered: true, Nodes: readNodes(root)}
+	readSummary(&state, root.SelectElement("summary"))
+	for _, e := range root.FindElements("./resources//resource") {
+		if e.SelectAttrValue("id", "") == name {
+			readService(&state.Service, e)
+		}
 	}
-	if status := root.SelectElement("status"); status != nil && status.SelectAttrValue("code", "0") != "0" {
-		return cluster.State{}, fmt.Errorf("%w on this node: %s: start pacemaker", cluster.ErrDown, status.SelectAttrValue("message", ""))
-	}
-	summary, nodes, resources := root.SelectElement("summary"), root.SelectElement("nodes"), root.SelectElement("resources")
-	if summary == nil || nodes == nil || resources == nil {
-		return cluster.State{}, fmt.Errorf("%w: the report of crm_mon is not whole", cluster.ErrDown)
-	}
-	state := cluster.State{Clustered: true}
-	readSummary(&state, summary)
-	readNodes(&state, nodes)
-	readService(&state, resources, name)
 	readFailures(&state, root.SelectElement("failures"), name)
 	if state.Service.Pending == "" && recovering(state) {
 		state.Service.Pending = "recovering"
 	}
 	return state, nil
+}
+
+// parseReport reads a report of crm_mon, in the forms of 1.1 (root crm_mon) to 3.x. One that
+// is cut off, or that says it could not ask the cluster, is cluster.ErrDown.
+func parseReport(r io.Reader) (*etree.Element, error) {
+	doc := etree.NewDocument()
+	doc.ReadSettings = etree.ReadSettings{MaxDepth: maxDepth}
+	if _, err := doc.ReadFrom(io.LimitReader(r, maxReport)); err != nil {
+		return nil, fmt.Errorf("%w: report of crm_mon: %w", cluster.ErrDown, err)
+	}
+	root := doc.Root()
+	if root == nil || root.Tag != "pacemaker-result" && root.Tag != "crm_mon" {
+		return nil, fmt.Errorf("%w: crm_mon gave no report", cluster.ErrDown)
+	}
+	if status := root.SelectElement("status"); status != nil && status.SelectAttrValue("code", "0") != "0" {
+		return nil, fmt.Errorf("%w on this node: %s: start pacemaker", cluster.ErrDown, status.SelectAttrValue("message", ""))
+	}
+	for _, section := range []string{"summary", "nodes", "resources"} {
+		if root.SelectElement(section) == nil {
+			return nil, fmt.Errorf("%w: the report of crm_mon is not whole: no %s", cluster.ErrDown, section)
+		}
+	}
+	return root, nil
 }
 
 func yes(e *etree.Element, name string) bool {
@@ -57,31 +69,46 @@ func readSummary(state *cluster.State, summary *etree.Element) {
 	state.Maintenance = yes(options, "maintenance-mode") || yes(options, "stop-all-resources")
 }
 
-func readNodes(state *cluster.State, nodes *etree.Element) {
-	for _, e := range nodes.SelectElements("node") {
-		state.Nodes = append(state.Nodes, cluster.Node{
+func readNodes(root *etree.Element) []cluster.Node {
+	fenced := lastFencings(root)
+	var nodes []cluster.Node
+	for _, e := range root.SelectElement("nodes").SelectElements("node") {
+		n := cluster.Node{
 			Name: e.SelectAttrValue("name", ""), Online: yes(e, "online") && !yes(e, "pending"), Unclean: yes(e, "unclean"),
 			Standby: yes(e, "standby") || yes(e, "standby_onfail") || yes(e, "maintenance") || yes(e, "shutdown"),
-		})
+		}
+		n.Fenced = !yes(e, "online") && !n.Unclean && fenced[n.Name]
+		nodes = append(nodes, n)
 	}
+	return nodes
 }
 
-// readService finds the resource at any depth. One that was removed from the configuration
-// and still runs is not defined.
-func readService(state *cluster.State, resources *etree.Element, name string) {
-	c := &state.Service
-	for _, e := range resources.FindElements(".//resource") {
-		if e.SelectAttrValue("id", "") != name {
+// lastFencings are the nodes whose last fencing succeeded. The history has the newest event
+// first; 1.1 has none in its report, and then nothing is proved.
+func lastFencings(root *etree.Element) map[string]bool {
+	succeeded := map[string]bool{}
+	for _, e := range root.FindElements("./fence_history/fence_event") {
+		node := e.SelectAttrValue("target", "")
+		if _, newer := succeeded[node]; newer {
 			continue
 		}
-		c.Defined = !yes(e, "orphaned") && !yes(e, "removed")
-		c.Stopped = e.SelectAttrValue("target_role", "") == "Stopped"
-		c.Frozen = !yes(e, "managed")
-		c.Failed, c.Blocked = yes(e, "failed"), yes(e, "blocked")
-		c.Pending = pending(e)
-		for _, node := range e.SelectElements("node") {
-			c.Running = append(c.Running, node.SelectAttrValue("name", ""))
-		}
+		outcome := e.SelectAttrValue("status", e.SelectAttrValue("state", "")) // state up to 2.0
+		action := e.SelectAttrValue("action", "")
+		succeeded[node] = outcome == "success" && (action == "off" || action == "reboot")
+	}
+	return succeeded
+}
+
+// readService reads what the cluster says of one resource. One that was removed from the
+// configuration and still runs is not defined.
+func readService(c *cluster.Condition, e *etree.Element) {
+	c.Defined = !yes(e, "orphaned") && !yes(e, "removed")
+	c.Stopped = e.SelectAttrValue("target_role", "") == "Stopped"
+	c.Frozen = !yes(e, "managed")
+	c.Failed, c.Blocked = yes(e, "failed"), yes(e, "blocked")
+	c.Pending = pending(e)
+	for _, node := range e.SelectElements("node") {
+		c.Running = append(c.Running, node.SelectAttrValue("name", ""))
 	}
 }
 

@@ -36,15 +36,11 @@ const disconnected = 102 // CRM_EX_DISCONNECT
 
 // Observe implements cluster.Stack: one report of the cluster, and one question to libvirt.
 func (p *Stack) Observe(ctx context.Context, s cluster.Service) (cluster.State, error) {
-	res, err := p.Runner.Run(ctx, run.Cmd{Path: "crm_mon", Args: []string{"-1", "--output-as=xml"}})
-	var failed *run.Error
-	if errors.As(err, &failed) && failed.Status == disconnected {
-		return cluster.State{}, fmt.Errorf("%w on this node (crm_mon ended with status %d): start pacemaker", cluster.ErrDown, failed.Status)
-	}
+	report, err := p.report(ctx)
 	if err != nil {
-		return cluster.State{}, fmt.Errorf("%w: %w", cluster.ErrDown, err)
+		return cluster.State{}, err
 	}
-	state, err := parseMonitor(bytes.NewReader(res.Stdout), s.Name)
+	state, err := parseMonitor(bytes.NewReader(report), s.Name)
 	if err != nil {
 		return state, err
 	}
@@ -53,6 +49,19 @@ func (p *Stack) Observe(ctx context.Context, s cluster.Service) (cluster.State, 
 	}
 	state.Domain, _ = p.Virsh.State(ctx, s)
 	return state, nil
+}
+
+// report is the cluster's, or cluster.ErrDown.
+func (p *Stack) report(ctx context.Context) ([]byte, error) {
+	res, err := p.Runner.Run(ctx, run.Cmd{Path: "crm_mon", Args: []string{"-1", "--output-as=xml"}})
+	var failed *run.Error
+	if errors.As(err, &failed) && failed.Status == disconnected {
+		return nil, fmt.Errorf("%w on this node (crm_mon ended with status %d): start pacemaker", cluster.ErrDown, failed.Status)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", cluster.ErrDown, err)
+	}
+	return res.Stdout, nil
 }
 
 // self is this node's name, which constraints use.

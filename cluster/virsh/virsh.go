@@ -4,6 +4,7 @@ package virsh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"one-clvm/cluster"
@@ -31,6 +32,19 @@ func (v *Client) State(ctx context.Context, s cluster.Service) (state cluster.Do
 		return cluster.Absent, ""
 	}
 	return cluster.Unknown, err.Error()
+}
+
+// Active are the names of the domains that hold disks on a node: not those that are only
+// defined. The node is this one with "".
+func (v *Client) Active(ctx context.Context, hypervisor, node string) ([]string, error) {
+	if node != "" {
+		hypervisor = strings.ReplaceAll(v.MigrationURI, "%s", node)
+	}
+	res, err := v.Runner.Run(ctx, run.Cmd{Path: "virsh", Args: []string{"-c", hypervisor, "list", "--name"}})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", cluster.ErrHypervisor, err)
+	}
+	return strings.Fields(string(res.Stdout)), nil
 }
 
 // isAbsent: only these words mean that the domain is not there. Any other failure, above

@@ -87,3 +87,16 @@ func TestCommands(t *testing.T) {
 	_, err = v.Commands(cluster.Order{Service: service}, cluster.Step{Action: cluster.Create}, func() (string, error) { return "", bad })
 	require.ErrorIs(t, err, bad)
 }
+
+func TestActive(t *testing.T) {
+	for node, uri := range map[string]string{"": "qemu:///system", "n2": "qemu+ssh://n2/system"} {
+		runner := &says{out: "one-41\nweb\n\n"}
+		client := &Client{Runner: runner, MigrationURI: "qemu+ssh://%s/system"}
+		names, err := client.Active(t.Context(), "qemu:///system", node)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"one-41", "web"}, names)
+		assert.Equal(t, []string{"-c", uri, "list", "--name"}, runner.calls[0].Args)
+	}
+	_, err := (&Client{Runner: &says{err: "error: failed to connect", status: 1}}).Active(t.Context(), "qemu:///system", "")
+	require.ErrorIs(t, err, cluster.ErrHypervisor)
+}

@@ -51,6 +51,10 @@ func commands() []command.Command {
 			Sentence: "Tells a front-end where the VMs of the spool are; a timer starts it.",
 		},
 		{
+			Name: "where", Setup: setupWhere,
+			Sentence: "Says, on a node, where the VMs of its cluster are, for programs; reconcile asks for it over ssh.",
+		},
+		{
 			Name: "receive", Setup: setupReceive,
 			Sentence: "Takes a report, on a front-end; sshd starts it, by the forced command of the nodes' key.",
 			More:     []string{"In authorized_keys: command=\"/usr/libexec/one-clvm/one-migrate-hook receive\",restrict KEY"},

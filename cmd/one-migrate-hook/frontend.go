@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"text/tabwriter"
@@ -13,14 +14,11 @@ import (
 	"one-clvm/cxmrc"
 	"one-clvm/hook"
 	"one-clvm/internal/command"
+	"one-clvm/internal/run"
 	"one-clvm/opennebula"
 )
 
-func newReceiver(journal hook.Journal) (*hook.Receiver, error) {
-	cfg, err := cxmrc.LoadHook(configFile)
-	if err != nil {
-		return nil, err
-	}
+func newReceiver(cfg *cxmrc.Config, journal hook.Journal) (*hook.Receiver, error) {
 	release, err := versionOf(cfg)
 	if err != nil {
 		return nil, err
@@ -45,7 +43,13 @@ func versionOf(cfg *cxmrc.Config) (opennebula.Version, error) {
 func setupReceive(*pflag.FlagSet) command.Action {
 	return func(ctx context.Context, _ []string, io command.Stdio) error {
 		journal := hook.OpenSyslog(io.Err)
-		answer := hook.Serve(ctx, os.Getenv("SSH_ORIGINAL_COMMAND"), journal, func() (*hook.Receiver, error) { return newReceiver(journal) })
+		answer := hook.Serve(ctx, os.Getenv("SSH_ORIGINAL_COMMAND"), journal, func() (*hook.Receiver, error) {
+			cfg, err := cxmrc.LoadHook(configFile)
+			if err != nil {
+				return nil, err
+			}
+			return newReceiver(cfg, journal)
+		})
 		_, err := fmt.Fprintln(io.Out, answer)
 		return err
 	}
@@ -55,47 +59,49 @@ func setupReconcile(flags *pflag.FlagSet) command.Action {
 	dryRun := flags.Bool("dry-run", false, "says what it would do, and changes nothing")
 	asJSON := flags.Bool("json", false, "for programs")
 	return func(ctx context.Context, _ []string, io command.Stdio) error {
-		receiver, err := newReceiver(hook.OpenSyslog(io.Err))
-		if err != nil {
-			return fmt.Errorf("%w: %w", command.ErrCouldNotLook, err)
-		}
-		found, err := receiver.Reconcile(ctx, theCluster(), *dryRun)
-		if err != nil {
-			return fmt.Errorf("%w: %w", command.ErrCouldNotLook, err)
-		}
+		found, err := reconcile(ctx, hook.OpenSyslog(io.Err), *dryRun)
 		if *asJSON {
-			err = json.NewEncoder(io.Out).Encode(found)
+			err = errors.Join(err, json.NewEncoder(io.Out).Encode(found))
 		} else {
-			err = printFindings(found, io)
+			err = errors.Join(err, printFindings(found, io))
 		}
-		if n := disagreements(found); err == nil && n > 0 {
-			err = fmt.Errorf("%w: %d of %d VMs", command.ErrFindings, n, len(found))
+		if err != nil {
+			return fmt.Errorf("%w: %w", command.ErrCouldNotLook, err)
 		}
-		return err
+		if n := len(hook.Disagreements(found)); n > 0 {
+			return fmt.Errorf("%w: %d of %d VMs", command.ErrFindings, n, len(found))
+		}
+		return nil
 	}
 }
 
-func disagreements(found []hook.Finding) int {
-	n := 0
-	for _, f := range found {
-		if f.Disagrees() {
-			n++
-		}
+// reconcile sees to all VMs that some node has answered for, and fails if one did not.
+func reconcile(ctx context.Context, journal hook.Journal, dryRun bool) ([]hook.Finding, error) {
+	cfg, err := cxmrc.LoadHook(configFile)
+	if err != nil {
+		return nil, err
 	}
-	return n
+	receiver, err := newReceiver(cfg, journal)
+	if err != nil {
+		return nil, err
+	}
+	truths, silent := (&hook.Remote{Runner: run.Exec{}, Nodes: cfg.List("NODES")}).All(ctx)
+	found, err := receiver.Reconcile(ctx, truths, dryRun)
+	if err == nil && silent == nil && !dryRun {
+		err = receiver.Remember(found)
+	}
+	return found, errors.Join(silent, err)
 }
 
 func printFindings(found []hook.Finding, io command.Stdio) error {
 	table := tabwriter.NewWriter(io.Out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "VM\tOPENNEBULA\tSTATE\tREALLY ON\tOUTCOME\tWHY")
-	for _, f := range found {
-		if f.Disagrees() {
-			fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\n", f.VM, f.Host, f.State, f.On, f.Outcome, f.Why)
-		}
+	for _, f := range hook.Disagreements(found) {
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\n", f.VM, f.Host, f.State, f.On, f.Outcome, f.Why)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(io.Out, "%d VMs, %d disagreements\n", len(found), disagreements(found))
+	_, err := fmt.Fprintf(io.Out, "%d VMs, %d disagreements\n", len(found), len(hook.Disagreements(found)))
 	return err
 }

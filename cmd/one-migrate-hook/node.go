@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,11 +13,14 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"one-clvm/cluster/pacemaker"
+	"one-clvm/cluster/virsh"
 	"one-clvm/cxmrc"
 	"one-clvm/hook"
 	"one-clvm/hook/spool"
 	"one-clvm/internal/command"
 	"one-clvm/internal/run"
+	"one-clvm/vmm"
 )
 
 // configFile is a variable for tests alone.
@@ -55,8 +59,44 @@ func stateFile(cfg *cxmrc.Config) string {
 	return filepath.Join(cfg.String("STATE_DIR"), "deliveries.json")
 }
 
-// theCluster is asked where VMs are.
-func theCluster() hook.Cluster { return hook.NoCluster{} }
+// theCluster is asked where VMs are: by a node of it.
+func theCluster() (*hook.Nodes, error) {
+	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
+	if err != nil {
+		return nil, err
+	}
+	exists := func(path string) bool { _, err := os.Stat(path); return err == nil }
+	stack, err := vmm.ChooseStack(cfg.String("STACK"), exists, run.Installed)
+	if err != nil {
+		return nil, err
+	}
+	if stack != pacemaker.Name {
+		return nil, fmt.Errorf("%w: this node has the stack %s (STACK in agent.conf)", hook.ErrNoCluster, stack)
+	}
+	programs := run.Exec{}
+	client := &virsh.Client{Runner: programs, MigrationURI: cfg.String("MIGRATION_URI")}
+	return &hook.Nodes{
+		Manager: &pacemaker.Stack{Runner: programs}, Now: time.Now,
+		Active: func(ctx context.Context, node string) ([]string, error) {
+			return client.Active(ctx, cfg.String("LIBVIRT_URI"), node)
+		},
+	}, nil
+}
+
+// setupWhere answers the question of a front-end.
+func setupWhere(*pflag.FlagSet) command.Action {
+	return func(ctx context.Context, _ []string, io command.Stdio) error {
+		nodes, err := theCluster()
+		if err != nil {
+			return err
+		}
+		all, err := nodes.All(ctx)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(io.Out).Encode(all)
+	}
+}
 
 func setupDeliver(*pflag.FlagSet) command.Action {
 	return func(ctx context.Context, _ []string, io command.Stdio) error {
@@ -65,8 +105,12 @@ func setupDeliver(*pflag.FlagSet) command.Action {
 			return err
 		}
 		journal := hook.OpenSyslog(io.Err)
+		nodes, err := theCluster()
+		if err != nil {
+			return fmt.Errorf("%w; what was reported stays in the spool", err)
+		}
 		delivery := hook.Delivery{
-			Spool: spool.Spool{Dir: cfg.String("SPOOL_DIR")}, Cluster: theCluster(), FrontEnds: cfg.List("FRONTENDS"),
+			Spool: spool.Spool{Dir: cfg.String("SPOOL_DIR")}, Cluster: nodes, FrontEnds: cfg.List("FRONTENDS"),
 			Transport: hook.SSH{Runner: run.Exec{}, User: cfg.String("FRONTEND_USER"), Key: cfg.String("SSH_KEY")},
 			StateFile: stateFile(cfg), Now: time.Now, Journal: journal,
 		}
@@ -78,11 +122,12 @@ func setupDeliver(*pflag.FlagSet) command.Action {
 	}
 }
 
-// status of a node.
+// status of a node or a front-end.
 type status struct {
-	Spool    int        `json:"spool"` // events
-	Oldest   *time.Time `json:"oldest,omitempty"`
-	Delivery hook.State `json:"delivery"`
+	Spool      int             `json:"spool"` // events
+	Oldest     *time.Time      `json:"oldest,omitempty"`
+	Delivery   hook.State      `json:"delivery"`
+	Reconciled hook.Reconciled `json:"reconciled"` // on a front-end
 }
 
 func setupStatus(flags *pflag.FlagSet) command.Action {
@@ -117,8 +162,10 @@ func statusOf() (status, error) {
 	if len(entries) > 0 {
 		s.Oldest = &entries[0].Time
 	}
-	s.Delivery, err = hook.ReadState(stateFile(cfg))
-	return s, err
+	var stateErr, reconciledErr error
+	s.Delivery, stateErr = hook.ReadState(stateFile(cfg))
+	s.Reconciled, reconciledErr = hook.ReadReconciled(cfg.String("STATE_DIR"))
+	return s, errors.Join(stateErr, reconciledErr)
 }
 
 func (s status) print(io command.Stdio) error {
@@ -133,6 +180,12 @@ func (s status) print(io command.Stdio) error {
 	}
 	for _, l := range s.Delivery.Last {
 		fmt.Fprintf(table, "VM %d\t%s on %s\t%s\n", l.VM, l.At.Format(time.RFC3339), l.On, l.Answer)
+	}
+	if last := s.Reconciled; !last.At.IsZero() {
+		fmt.Fprintf(table, "reconciled %s\t%d VMs, %d disagreements\t\n", last.At.Format(time.RFC3339), last.VMs, len(last.Disagreements))
+		for _, f := range last.Disagreements {
+			fmt.Fprintf(table, "VM %d\t%s %s, really on %q\t%s %s\n", f.VM, f.Host, f.State, f.On, f.Outcome, f.Why)
+		}
 	}
 	return table.Flush()
 }

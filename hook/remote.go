@@ -1,0 +1,106 @@
+package hook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"one-clvm/internal/run"
+	"one-clvm/opennebula"
+)
+
+// Remote asks nodes from a front-end, over ssh and one rule of sudo: each starts
+// `one-migrate-hook where`, which answers with a document of truths.
+type Remote struct {
+	Runner run.Runner
+	Nodes  []string // one answer speaks for all nodes of its cluster
+}
+
+// whereCommand is a constant: nothing that comes from outside is in what the remote shell
+// reads.
+const whereCommand = "sudo -n /usr/libexec/one-clvm/one-migrate-hook where"
+
+// whereLimit bounds one node's answer: its cluster and all hypervisors are asked.
+const whereLimit = 2 * time.Minute
+
+// maxTruths bounds an answer, bytes: 20,000 VMs in a cluster of a few nodes.
+const maxTruths = 16 << 20
+
+// All asks the nodes in turn, but for those of a cluster that has answered. With an error,
+// the truths are those of the other clusters.
+func (r *Remote) All(ctx context.Context) ([]Truth, error) {
+	if len(r.Nodes) == 0 {
+		return nil, fmt.Errorf("%w: set NODES in hook.conf to nodes of the cluster", ErrNoCluster)
+	}
+	var all []Truth
+	spoken := map[string]bool{} // nodes that an answer was about
+	silent := map[string]error{}
+	for _, node := range r.Nodes {
+		if spoken[node] {
+			continue
+		}
+		w, err := r.ask(ctx, node)
+		if err != nil {
+			silent[node] = err
+			continue
+		}
+		for _, name := range w.Nodes {
+			spoken[name] = true
+		}
+		all = append(all, w.Truths...)
+	}
+	var errs []error
+	for _, node := range r.Nodes {
+		if silent[node] != nil && !spoken[node] {
+			errs = append(errs, fmt.Errorf("node %s: %w", node, silent[node]))
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+func (r *Remote) ask(ctx context.Context, node string) (Whereabouts, error) {
+	ctx, cancel := context.WithTimeout(ctx, whereLimit)
+	defer cancel()
+	res, err := r.Runner.Run(ctx, run.Cmd{Path: "ssh", Args: []string{
+		"-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3", "--", node, whereCommand,
+	}})
+	if err != nil {
+		return Whereabouts{}, fmt.Errorf("%w; check that sudoers.d/one-clvm-hook is installed there", err)
+	}
+	return parseWhereabouts(res.Stdout)
+}
+
+// parseWhereabouts reads what a node says. It has to be whole, and to be what a report could
+// say as well.
+func parseWhereabouts(data []byte) (Whereabouts, error) {
+	if len(data) > maxTruths {
+		return Whereabouts{}, fmt.Errorf("%w: %d bytes", ErrReport, len(data))
+	}
+	var w Whereabouts
+	decoder := json.NewDecoder(strings.NewReader(string(data)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&w); err != nil {
+		return Whereabouts{}, fmt.Errorf("%w: %w", ErrReport, err)
+	}
+	if len(w.Nodes) == 0 || len(w.Nodes) > maxNodes {
+		return Whereabouts{}, fmt.Errorf("%w: a cluster of %d nodes", ErrReport, len(w.Nodes))
+	}
+	for _, name := range w.Nodes {
+		if opennebula.CheckHost(name) != nil {
+			return Whereabouts{}, fmt.Errorf("%w: node %s", ErrReport, quote(name))
+		}
+	}
+	for i, t := range w.Truths {
+		if t.VM < 0 || t.VM > maxVM {
+			return Whereabouts{}, fmt.Errorf("%w: VM %d", ErrReport, t.VM)
+		}
+		if _, err := t.Line(); err != nil {
+			return Whereabouts{}, err
+		}
+		w.Truths[i].Doubt = opennebula.Sanitize(t.Doubt)
+	}
+	return w, nil
+}
