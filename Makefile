@@ -71,9 +71,9 @@ bench: deps build ## Measure against plain ssh pipes and full copies (needs root
 	@$(CACHE)/bin/bench $(BENCHFLAGS)
 
 .PHONY: man
-man: ## Write the manual pages into man/, from the same source as --help
+man: build ## Write the manual pages into man/, from the same source as --help
 	@mkdir -p man
-	@for program in $(notdir $(wildcard cmd/*)); do go run -ldflags '$(LDFLAGS)' ./cmd/$$program man > man/$$program.1; done
+	@for program in $(filter-out one-migrate-hook-commands,$(notdir $(wildcard cmd/*))); do $(BIN)/$$program man > man/$$program.1; done
 
 PROFILE ?= cluster
 

@@ -105,10 +105,16 @@ func (v Variable) check(value string) error {
 	return nil
 }
 
+// Lengths are compared: a repetition that is counted costs each start of each program.
+const (
+	maxName = 127
+	maxHost = 253
+)
+
 var (
 	pathValue = regexp.MustCompile(`^/[A-Za-z0-9/._+@=,:~-]*$`)
-	nameValue = regexp.MustCompile(`^[A-Za-z0-9_+.][A-Za-z0-9_+.-]{0,126}$`)
-	hostValue = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,252}$`)
+	nameValue = regexp.MustCompile(`^[A-Za-z0-9_+.][A-Za-z0-9_+.-]*$`)
+	hostValue = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
 	fqdnValue = regexp.MustCompile(`^([A-Za-z0-9.-]|%[UVI])+$`)
 )
 
@@ -132,7 +138,7 @@ func (v Variable) problem(value string) string {
 	case KindName:
 		return wrong(isName(value), "is not a name (letters, digits, _ + . -)")
 	case KindHost:
-		return wrong(hostValue.MatchString(value), "is not a host name")
+		return wrong(len(value) <= maxHost && hostValue.MatchString(value), "is not a host name")
 	case KindFQDN:
 		return wrong(fqdnValue.MatchString(value), "is not a host name with %U, %V or %I in it")
 	}
@@ -167,7 +173,7 @@ func isPath(value string) bool {
 }
 
 func isName(value string) bool {
-	return nameValue.MatchString(value) && value != "." && value != ".."
+	return len(value) <= maxName && nameValue.MatchString(value) && value != "." && value != ".."
 }
 
 func isPrintable(value string) bool {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"one-clvm/hook/entrance"
 	"one-clvm/hook/spool"
 	"one-clvm/internal/failpoint"
 	"one-clvm/opennebula"
@@ -35,7 +36,7 @@ type Delivery struct {
 	FrontEnds []string // tried in turn, the one that answered last first
 	StateFile string   // see State
 	Now       func() time.Time
-	Journal   Journal
+	Journal   entrance.Journal
 }
 
 // State is what a delivery remembers for the next one, and for status.
@@ -157,7 +158,7 @@ func (d *Delivery) due(ctx context.Context, state *State) (vms []int, of map[int
 			return nil, nil, err
 		case errors.Is(err, ErrForeign):
 			err = d.Spool.Remove(entry.Name)
-		case errors.Is(err, ErrEvent), errors.Is(err, spool.ErrUntrusted):
+		case errors.Is(err, entrance.ErrEvent), errors.Is(err, spool.ErrUntrusted):
 			d.Journal.Alarm("%s: %v; put aside", entry.Name, err)
 			err = d.Spool.Reject(entry.Name)
 		case err == nil:
@@ -183,7 +184,7 @@ func (d *Delivery) vmOf(ctx context.Context, entry spool.Entry, names map[string
 	if entry.Err != nil {
 		return opennebula.None, entry.Err
 	}
-	event, err := readEvent(entry.Data)
+	event, err := entrance.Read(entry.Data)
 	if err != nil || event.VM != opennebula.None {
 		return event.VM, err
 	}

@@ -1,12 +1,9 @@
 package hook
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"one-clvm/cluster"
-	"one-clvm/hook/spool"
 	"one-clvm/internal/run"
 	"one-clvm/opennebula"
 )
@@ -106,35 +102,6 @@ func TestSSH(t *testing.T) {
 	require.ErrorContains(t, err, "hook.key")
 }
 
-// A caller that leaves standard input open is not waited for.
-func TestAcceptEndsInTime(t *testing.T) {
-	w := newWorld(t, 0)
-	never, writer := io.Pipe()
-	defer writer.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	s := spool.Spool{Dir: t.TempDir()}
-	err := Accept(ctx, Libvirt, Called{Args: []string{"one-1", "started", "begin", "-"}, Stdin: never, Now: noon}, s, w)
-	require.ErrorIs(t, err, ErrNotAccepted)
-	require.ErrorIs(t, err, context.Canceled)
-	assert.Contains(t, w.journal[0], "one-1")
-}
-
-func TestAcceptTellsWhatItCannotStore(t *testing.T) {
-	w := newWorld(t, 0)
-	s := spool.Spool{Dir: filepath.Join(t.TempDir(), "none")}
-	c := called("", "", "web", "node1", "node2")
-	require.ErrorIs(t, Accept(context.Background(), CXM, c, s, w), ErrNotAccepted)
-	require.Len(t, w.journal, 1)
-	for _, word := range []string{"ALARM", "cxm: web migrated", "node1", "node2", "reconcile"} {
-		assert.Contains(t, w.journal[0], word)
-	}
-	c.Args = []string{strings.Repeat("x", 1<<20)}
-	require.ErrorIs(t, Accept(context.Background(), CXM, c, s, w), ErrEvent)
-	assert.Less(t, len(w.journal[1]), 1000)
-	require.ErrorIs(t, Accept(context.Background(), Libvirt, Called{Args: []string{"a", "started", "begin"}}, s, w), ErrEvent, "no standard input")
-}
-
 // oned's answers to a call decide what becomes of the report.
 func TestRefusalsOfOned(t *testing.T) {
 	act := Decision{Outcome: Act, Why: "it runs elsewhere"}
@@ -156,12 +123,4 @@ func TestRefusedCommandsAreLogged(t *testing.T) {
 	assert.Empty(t, w.oned.Calls())
 	answer := Serve(context.Background(), goodReport, w, func() (*Receiver, error) { return nil, errors.New("no configuration") })
 	assert.Equal(t, Answer{Retry, "no configuration"}, answer)
-}
-
-func TestJournalWithoutALog(t *testing.T) {
-	var out bytes.Buffer
-	journal := &Syslog{err: &out}
-	journal.Note("one %d", 1)
-	journal.Alarm("two")
-	assert.Equal(t, "one-migrate-hook: one 1\none-migrate-hook: two\n", out.String())
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"one-clvm/cluster"
+	"one-clvm/hook/entrance"
 	"one-clvm/opennebula"
 )
 
@@ -54,9 +55,9 @@ func (n *Nodes) survey(ctx context.Context) (cluster.Survey, error) {
 // vmOfDefinition: DATASTORES/DATASTORE/VM/FILE.
 func vmOfDefinition(file string) (int, error) {
 	if !path.IsAbs(file) || path.Clean(file) != file {
-		return opennebula.None, fmt.Errorf("%w: definition %s", ErrEvent, quote(file))
+		return opennebula.None, fmt.Errorf("%w: definition %s", entrance.ErrEvent, entrance.Quote(file))
 	}
-	return parseVM(path.Base(path.Dir(file)))
+	return entrance.ParseVM(path.Base(path.Dir(file)))
 }
 
 // Where implements Cluster.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"one-clvm/hook/entrance"
 	"one-clvm/internal/failpoint"
 	"one-clvm/internal/publish"
 	"one-clvm/opennebula"
@@ -33,7 +34,7 @@ func parseAnswer(line string) (Answer, error) {
 	case Done, Nothing, Retry, Person, Down, Refused:
 		return Answer{outcome, opennebula.Sanitize(text)}, nil
 	}
-	return Answer{}, fmt.Errorf("the front-end answers %s; check that its authorized_keys starts one-migrate-hook receive", quote(line))
+	return Answer{}, fmt.Errorf("the front-end answers %s; check that its authorized_keys starts one-migrate-hook receive", entrance.Quote(line))
 }
 
 // API is what is needed of oned.
@@ -52,7 +53,7 @@ type Receiver struct {
 	// StateDir has a file for each VM that was told of: when, and how often in vain.
 	StateDir string
 	Now      func() time.Time
-	Journal  Journal
+	Journal  entrance.Journal
 }
 
 // maxAge is how old a report may be, or how far in the future by the clock of another node.
@@ -62,7 +63,7 @@ const maxAge = 2 * time.Minute
 // Serve is the forced command of a node's key: command is what that node wanted to have run.
 // Anything but a report is refused and goes into the journal; only for a report a receiver is
 // made.
-func Serve(ctx context.Context, command string, journal Journal, receiver func() (*Receiver, error)) Answer {
+func Serve(ctx context.Context, command string, journal entrance.Journal, receiver func() (*Receiver, error)) Answer {
 	t, err := ParseReport(command)
 	if err != nil {
 		journal.Alarm("refused: %v", err)

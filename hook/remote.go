@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"one-clvm/hook/entrance"
 	"one-clvm/internal/run"
 	"one-clvm/opennebula"
 )
@@ -90,11 +91,11 @@ func parseWhereabouts(data []byte) (Whereabouts, error) {
 	}
 	for _, name := range w.Nodes {
 		if opennebula.CheckHost(name) != nil {
-			return Whereabouts{}, fmt.Errorf("%w: node %s", ErrReport, quote(name))
+			return Whereabouts{}, fmt.Errorf("%w: node %s", ErrReport, entrance.Quote(name))
 		}
 	}
 	for i, t := range w.Truths {
-		if t.VM < 0 || t.VM > maxVM {
+		if t.VM < 0 || t.VM > entrance.MaxVM {
 			return Whereabouts{}, fmt.Errorf("%w: VM %d", ErrReport, t.VM)
 		}
 		if _, err := t.Line(); err != nil {

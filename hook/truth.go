@@ -1,3 +1,8 @@
+// Package hook tells OpenNebula what a cluster did to its VMs by itself: moved, restarted or
+// stopped them. Whatever the cluster calls (hook/entrance) only appends to a spool. A
+// delivery asks the cluster where the VM really is, and reports that to a front-end, where
+// oned's record is brought to the truth: a decision that is a function of the record and the
+// truth, and calls of oned's API. Telling moves no VM.
 package hook
 
 import (
@@ -11,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"one-clvm/hook/entrance"
 	"one-clvm/opennebula"
 )
 
@@ -61,12 +67,13 @@ const (
 	reportWord = "report/1"
 	maxReport  = 4096 // bytes
 	maxNodes   = 64
+	maxNode    = 253 // bytes of a name
 )
 
 // ErrReport says that a line is no report.
 var ErrReport = errors.New("not a report")
 
-var reportLine = regexp.MustCompile(`^report/1 vm=([0-9]{1,10}) on=([A-Za-z0-9._-]{0,253}) seen=([0-9]{1,19})` +
+var reportLine = regexp.MustCompile(`^report/1 vm=([0-9]{1,10}) on=([A-Za-z0-9._-]*) seen=([0-9]{1,19})` +
 	` alive=([A-Za-z0-9._,-]*) fenced=([A-Za-z0-9._,-]*) lost=([A-Za-z0-9._,-]*)$`)
 
 // Line is the truth as a report.
@@ -94,15 +101,18 @@ func ParseReport(line string) (Truth, error) {
 	}
 	m := reportLine.FindStringSubmatch(line)
 	if m == nil {
-		return Truth{}, fmt.Errorf("%w: %s", ErrReport, quote(line))
+		return Truth{}, fmt.Errorf("%w: %s", ErrReport, entrance.Quote(line))
 	}
-	vm, err := parseVM(m[1])
+	vm, err := entrance.ParseVM(m[1])
 	if err != nil {
 		return Truth{}, fmt.Errorf("%w: %w", ErrReport, err)
 	}
 	seen, err := strconv.ParseInt(m[3], 10, 64)
 	if err != nil || strconv.FormatInt(seen, 10) != m[3] {
 		return Truth{}, fmt.Errorf("%w: seen=%s", ErrReport, m[3])
+	}
+	if len(m[2]) > maxNode {
+		return Truth{}, fmt.Errorf("%w: on=%s", ErrReport, entrance.Quote(m[2]))
 	}
 	t := Truth{VM: vm, On: m[2], Seen: time.Unix(0, seen), Nodes: map[string]Fate{}}
 	for i, fate := range []Fate{Alive, Fenced, Lost} {
@@ -116,7 +126,7 @@ func ParseReport(line string) (Truth, error) {
 // onLiving: a VM runs on nodes that live.
 func (t Truth) onLiving() error {
 	if t.On != "" && t.Nodes[t.On] != Alive {
-		return fmt.Errorf("%w: VM %d cannot run on %s, which is not alive", ErrReport, t.VM, quote(t.On))
+		return fmt.Errorf("%w: VM %d cannot run on %s, which is not alive", ErrReport, t.VM, entrance.Quote(t.On))
 	}
 	return nil
 }
@@ -127,7 +137,7 @@ func (t Truth) addNodes(list string, fate Fate) error {
 	}
 	for _, name := range strings.Split(list, ",") {
 		if _, twice := t.Nodes[name]; twice || opennebula.CheckHost(name) != nil {
-			return fmt.Errorf("%w: node %s", ErrReport, quote(name))
+			return fmt.Errorf("%w: node %s", ErrReport, entrance.Quote(name))
 		}
 		if t.Nodes[name] = fate; len(t.Nodes) > maxNodes {
 			return fmt.Errorf("%w: more than %d nodes", ErrReport, maxNodes)

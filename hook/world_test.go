@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"one-clvm/hook/entrance"
 	"one-clvm/hook/spool"
 	"one-clvm/opennebula"
 	"one-clvm/test/fakeoned"
@@ -35,6 +36,8 @@ type world struct {
 	journal   []string
 	byTelling int // VMs that were moved or started because oned was told something
 }
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 var nodeNames = []string{"node1", "node2", "node3"}
 
@@ -155,9 +158,15 @@ func (w *world) event(node string, vm int, what string) {
 		return
 	}
 	env := fmt.Sprintf("CRM_alert_kind=resource\nCRM_alert_rsc=service-%d\nCRM_alert_node=%s\nCRM_alert_task=%s\nCRM_alert_rc=0", vm, node, what)
-	c := called(env, "")
-	c.Now = w.now
-	require.NoError(w, Accept(context.Background(), Pacemaker, c, w.nodes[node].Spool, w))
+	called := entrance.Called{Now: w.now, Env: func(name string) string {
+		for line := range strings.Lines(env) {
+			if value, ok := strings.CutPrefix(line, name+"="); ok {
+				return strings.TrimSpace(value)
+			}
+		}
+		return ""
+	}}
+	require.NoError(w, entrance.Accept(context.Background(), entrance.Pacemaker, called, w.nodes[node].Spool, w))
 }
 
 // move is a live migration by the cluster.

@@ -12,7 +12,7 @@ import (
 // ssh would take for an option; a path has no blank, since oned splits at blanks, and
 // nothing that a shell on the way could act on.
 var (
-	hostName   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,252}$`)
+	hostName   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`) // and maxHost
 	pathText   = regexp.MustCompile(`^[A-Za-z0-9/._+@=,:~%-]+$`)
 	volumeText = regexp.MustCompile(`^[A-Za-z0-9_+.][A-Za-z0-9_+.-]*(/[A-Za-z0-9_+.][A-Za-z0-9_+.-]*)?$`)
 	driverName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
@@ -20,7 +20,10 @@ var (
 	manySlash  = regexp.MustCompile(`/{2,}`)
 )
 
-const maxPath = 4096 // PATH_MAX
+const (
+	maxPath = 4096 // PATH_MAX
+	maxHost = 253  // bytes; compared, as a counted repetition costs each start of each program
+)
 
 // Location is a path on a host, HOST:PATH in oned's arguments. For an image's SOURCE
 // the path may also be the name of a volume (VOLUME or GROUP/VOLUME), and the host may
@@ -84,7 +87,7 @@ func checkURL(text string) error {
 // CheckHost refuses what cannot be the name of a host. Names in arguments are checked
 // already; those in documents (History, Host) are free text to oned.
 func CheckHost(host string) error {
-	if !hostName.MatchString(host) {
+	if len(host) > maxHost || !hostName.MatchString(host) {
 		return fmt.Errorf("%w: %q is not a host name", ErrUsage, host)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"one-clvm/cxmrc"
 	"one-clvm/hook/spool"
@@ -24,18 +25,22 @@ import (
 	"one-clvm/test/testbed"
 )
 
-func TestMain(m *testing.M) { testbed.Main(m.Run, testbed.Hook, testbed.HookFailpoints) }
+func TestMain(m *testing.M) {
+	testbed.Main(m.Run, testbed.Hook, testbed.HookFailpoints, testbed.HookCommands, testbed.HookCommandsFailpoints, testbed.Nothing)
+}
 
 const installedHook = "/usr/libexec/one-clvm/one-migrate-hook"
 
-// install puts the program, and its configuration, where they belong.
-func install(t *testing.T, program testbed.Build) spool.Spool {
+// install puts the programs, and their configuration, where they belong.
+func install(t *testing.T, program, commands testbed.Build) spool.Spool {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(installedHook), 0o755))
-	text, err := os.ReadFile(program.Path())
-	require.NoError(t, err)
-	require.NoError(t, os.RemoveAll(installedHook))
-	require.NoError(t, os.WriteFile(installedHook, text, 0o755))
+	for path, build := range map[string]testbed.Build{installedHook: program, installedHook + "-commands": commands} {
+		text, err := os.ReadFile(build.Path())
+		require.NoError(t, err)
+		require.NoError(t, os.RemoveAll(path))
+		require.NoError(t, os.WriteFile(path, text, 0o755))
+	}
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o777))
 	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
@@ -77,7 +82,7 @@ func killedAt(t *testing.T, failpoint string, env []string, words ...string) {
 
 // Killed at any instant, an event is there whole or not at all, and the next one is taken.
 func TestKilledWhileAppending(t *testing.T) {
-	s := install(t, testbed.HookFailpoints)
+	s := install(t, testbed.HookFailpoints, testbed.HookCommandsFailpoints)
 	for _, c := range []struct {
 		failpoint string
 		left      int
@@ -95,10 +100,35 @@ func TestKilledWhileAppending(t *testing.T) {
 	}
 }
 
+// libvirt kills a guest whose hook fails, and writes nothing that may be taken for XML.
+func TestLibvirtNeverHearsOfFailures(t *testing.T) {
+	install(t, testbed.Hook, testbed.HookCommands)
+	for _, words := range [][]string{
+		{"libvirt"}, {"libvirt", "one-1", "started", "begin", "-"}, {"libvirt", "--help", "started", "begin", "-"},
+		{"libvirt", "-x", "reconnect", "begin", "-"}, {"libvirt", "/etc/libvirt/hooks/qemu", "help", "migrate", "begin", "-"},
+	} {
+		r, err := hookProcess(words...)
+		require.NoError(t, err, words)
+		assert.Empty(t, r.Stdout, words)
+	}
+}
+
+// All that is no entrance is the other program's.
+func TestCommandsAreTheOtherProgram(t *testing.T) {
+	install(t, testbed.Hook, testbed.HookCommands)
+	r, err := hookProcess("--help")
+	require.NoError(t, err)
+	assert.Contains(t, string(r.Stdout), "reconcile")
+	require.NoError(t, os.Remove(installedHook+"-commands"))
+	r, err = hookProcess("status")
+	require.Error(t, err)
+	assert.Contains(t, string(r.Stderr), "install it beside")
+}
+
 // A full disk, no spool, a spool that is none: the caller is not held up, and what was not
 // accepted is told.
 func TestWhatCannotBeAcceptedIsInTheJournal(t *testing.T) {
-	s := install(t, testbed.Hook)
+	s := install(t, testbed.Hook, testbed.HookCommands)
 	for name, spoil := range map[string]func(dir string){
 		"no spool": func(dir string) { require.NoError(t, os.Remove(dir)) },
 		"a file": func(dir string) {
@@ -138,40 +168,83 @@ func fill(t *testing.T, dir string) {
 }
 
 // Every alert is in the spool or in the journal, with the VM. No time is asserted: the
-// machine may be busy with other things.
+// machine may be busy with other things. What it costs to start a program that does nothing,
+// as often, is printed beside.
 func TestThousandAlertsAtOnce(t *testing.T) {
 	const alerts = 1000
-	s := install(t, testbed.Hook)
-	var (
-		all  sync.WaitGroup
-		took [alerts]time.Duration
-		told atomic.Int32 // not accepted
-	)
-	for i := range alerts {
+	s := install(t, testbed.Hook, testbed.HookCommands)
+	floor := atOnce(alerts, func(int) { _, _ = run.Exec{}.Run(context.Background(), run.Cmd{Path: testbed.Nothing.Path()}) })
+	var told atomic.Int32 // not accepted
+	taken := atOnce(alerts, func(i int) {
+		vm := fmt.Sprintf("one-%d", i)
+		r, err := run.Exec{Env: []string{"CRM_alert_kind=resource", "CRM_alert_rsc=" + vm, "CRM_alert_node=node1", "CRM_alert_task=start", "CRM_alert_rc=0"}}.
+			Run(context.Background(), run.Cmd{Path: installedHook})
+		if err != nil {
+			told.Add(1)
+			assert.Contains(t, string(r.Stderr), "not accepted: alert: "+vm+" ")
+		}
+	})
+	assert.GreaterOrEqual(t, events(t, s), alerts-int(told.Load()), "what was accepted is there")
+	fmt.Printf("hook: %d alerts at once: %d in the spool, %d in the journal; %s\n", alerts, events(t, s), told.Load(), taken)
+	fmt.Printf("hook: a program that does nothing, as often: %s\n", floor)
+}
+
+// cost is what processes that were started at once took, from before the start of each to its
+// end.
+type cost struct {
+	took []time.Duration // in order
+	cpu  time.Duration   // of all, and of starting them
+}
+
+func (c cost) String() string {
+	n := len(c.took)
+	at := func(i int) time.Duration { return c.took[i].Round(time.Millisecond) }
+	return fmt.Sprintf("p50 %s, p99 %s, longest %s, %.1f ms of CPU each", at(n/2), at(n*99/100), at(n-1), float64(c.cpu.Microseconds())/1000/float64(n))
+}
+
+func atOnce(n int, f func(i int)) cost {
+	c := cost{took: make([]time.Duration, n)}
+	used := func() time.Duration {
+		var total time.Duration
+		for _, who := range []int{unix.RUSAGE_CHILDREN, unix.RUSAGE_SELF} {
+			var u unix.Rusage
+			_ = unix.Getrusage(who, &u) // fails for no such arguments
+			total += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+		return total
+	}
+	before := used()
+	var all sync.WaitGroup
+	for i := range n {
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			vm := fmt.Sprintf("one-%d", i)
 			begin := time.Now()
-			r, err := run.Exec{Env: []string{"CRM_alert_kind=resource", "CRM_alert_rsc=" + vm, "CRM_alert_node=node1", "CRM_alert_task=start", "CRM_alert_rc=0"}}.
-				Run(context.Background(), run.Cmd{Path: installedHook})
-			took[i] = time.Since(begin)
-			if err != nil {
-				told.Add(1)
-				assert.Contains(t, string(r.Stderr), "not accepted: alert: "+vm+" ")
-			}
+			f(i)
+			c.took[i] = time.Since(begin)
 		}()
 	}
 	all.Wait()
-	assert.GreaterOrEqual(t, events(t, s), alerts-int(told.Load()), "what was accepted is there")
-	slices.Sort(took[:])
-	fmt.Printf("hook: %d alerts at once: %d in the spool, %d in the journal; p50 %s, p99 %s, longest %s\n", alerts, events(t, s), told.Load(),
-		took[alerts/2].Round(time.Millisecond), took[alerts*99/100].Round(time.Millisecond), took[alerts-1].Round(time.Millisecond))
+	c.cpu = used() - before
+	slices.Sort(c.took)
+	return c
+}
+
+// A spool that cannot be read or written, by the one who calls.
+func TestSpoolOfSomebodyElse(t *testing.T) {
+	s := install(t, testbed.Hook, testbed.HookCommands)
+	closed := filepath.Join(s.Dir, "closed")
+	require.NoError(t, os.Mkdir(closed, 0o700))
+	require.NoError(t, os.WriteFile(cxmrc.HookPath, []byte("SPOOL_DIR="+closed+"\n"), 0o644))
+	r, err := run.Exec{}.Run(t.Context(), run.Cmd{Path: "setpriv", Args: []string{"--reuid=65534", "--regid=65534", "--clear-groups", installedHook, "web-7", "node1", "node2"}})
+	require.Error(t, err)
+	assert.Contains(t, string(r.Stderr), "not accepted: cxm: web-7 migrated")
+	assert.Contains(t, string(r.Stderr), "permission denied")
 }
 
 // The key of a node, past a real sshd.
 func TestForcedCommand(t *testing.T) {
-	install(t, testbed.Hook)
+	install(t, testbed.Hook, testbed.HookCommands)
 	m, err := testbed.Start(t.Context(), testbed.Options{Program: "/usr/bin/echo", GroupSize: "-"})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, m.Stop()) })
@@ -207,7 +280,7 @@ func TestForcedCommand(t *testing.T) {
 
 // A report whose front-end dies before it calls oned is made good by the next one.
 func TestKilledBeforeCallingOned(t *testing.T) {
-	install(t, testbed.HookFailpoints)
+	install(t, testbed.HookFailpoints, testbed.HookCommandsFailpoints)
 	m, err := testbed.Start(t.Context(), testbed.Options{Program: "/usr/bin/echo", GroupSize: "-"})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, m.Stop()) })

@@ -11,7 +11,6 @@
 package spool
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -19,7 +18,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,8 +60,28 @@ type Entry struct {
 	Err  error // it cannot be read: see Reject
 }
 
-// entryName: nanoseconds since 1970, which sort like the time, and a random part.
-var entryName = regexp.MustCompile(`^([0-9]{19})-[0-9a-f]{8}\.event$`)
+// A record's file: 19 digits of nanoseconds since 1970, which sort like the time, a random
+// part of 8 hexadecimal digits, and this.
+const entrySuffix = ".event"
+
+// timeOf is when the record of that name was appended, zero if that is no time; false: it is
+// no record's name.
+func timeOf(name string) (time.Time, bool) {
+	stem, ok := strings.CutSuffix(name, entrySuffix)
+	if !ok || len(stem) != 19+1+8 || stem[19] != '-' || strings.Trim(stem[:19], "0123456789") != "" || strings.Trim(stem[20:], "0123456789abcdef") != "" {
+		return time.Time{}, false
+	}
+	nanoseconds, err := strconv.ParseInt(stem[:19], 10, 64)
+	if err != nil {
+		return time.Time{}, true
+	}
+	return time.Unix(0, nanoseconds), true
+}
+
+func isEntry(name string) bool {
+	_, ok := timeOf(name)
+	return ok
+}
 
 const (
 	leftoverSuffix = ".saving" // of publish
@@ -109,7 +127,7 @@ func (s Spool) Append(data []byte) error {
 // newName cannot be that of another record: 32 random bits within one nanosecond.
 func newName(at time.Time) string {
 	var random [4]byte
-	_, _ = rand.Read(random[:]) // does not fail
+	_, _ = unix.Getrandom(random[:], 0) // a few bytes: does not fail
 	return fmt.Sprintf("%019d-%s.event", at.UnixNano(), hex.EncodeToString(random[:]))
 }
 
@@ -128,7 +146,7 @@ func (s Spool) room() error {
 	return nil
 }
 
-// names of all records, in order.
+// names of all records.
 func (s Spool) names() ([]string, error) {
 	dir, err := os.Open(s.Dir)
 	if err != nil {
@@ -138,9 +156,7 @@ func (s Spool) names() ([]string, error) {
 	if err := errors.Join(err, dir.Close()); err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return !entryName.MatchString(name) })
-	slices.Sort(names)
-	return names, nil
+	return slices.DeleteFunc(names, func(name string) bool { return !isEntry(name) }), nil
 }
 
 // List reads all records, in the order in which they were appended.
@@ -149,18 +165,19 @@ func (s Spool) List() ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	slices.Sort(names)
 	var entries []Entry
 	for _, name := range names {
-		nanoseconds, err := strconv.ParseInt(entryName.FindStringSubmatch(name)[1], 10, 64)
-		if err != nil {
-			entries = append(entries, Entry{Name: name, Err: fmt.Errorf("%w: %w", ErrUntrusted, err)})
+		at, _ := timeOf(name)
+		if at.IsZero() {
+			entries = append(entries, Entry{Name: name, Err: fmt.Errorf("%s: %w: its name is no time", name, ErrUntrusted)})
 			continue
 		}
 		data, err := read(filepath.Join(s.Dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // dealt with meanwhile
 		}
-		entries = append(entries, Entry{Name: name, Time: time.Unix(0, nanoseconds), Data: data, Err: err})
+		entries = append(entries, Entry{Name: name, Time: at, Data: data, Err: err})
 	}
 	return entries, nil
 }
@@ -187,7 +204,7 @@ func read(path string) (_ []byte, err error) {
 
 // Remove drops a record that was dealt with.
 func (s Spool) Remove(name string) error {
-	if !entryName.MatchString(name) {
+	if !isEntry(name) {
 		return fmt.Errorf("spool: %q: %w", name, ErrUntrusted)
 	}
 	if err := os.Remove(filepath.Join(s.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -198,7 +215,7 @@ func (s Spool) Remove(name string) error {
 
 // Reject keeps an entry that cannot be read, out of the way, for a person to look at.
 func (s Spool) Reject(name string) error {
-	if !entryName.MatchString(name) {
+	if !isEntry(name) {
 		return fmt.Errorf("spool: %q: %w", name, ErrUntrusted)
 	}
 	path := filepath.Join(s.Dir, name)
@@ -217,7 +234,7 @@ func (s Spool) Sweep() error {
 	var errs []error
 	for _, entry := range entries {
 		name, ours := strings.CutSuffix(strings.TrimPrefix(entry.Name(), "."), leftoverSuffix)
-		if !ours || !entryName.MatchString(name) {
+		if !ours || !isEntry(name) {
 			continue
 		}
 		info, err := entry.Info()

@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,20 +29,28 @@ const (
 	Plain Build = "plain"
 	// Failpoints is the program that can be stopped at every step (internal/failpoint).
 	Failpoints Build = "failpoint"
-	// Hook and HookFailpoints are one-migrate-hook, likewise. Start does not install them.
-	Hook           Build = "hook"
-	HookFailpoints Build = "hook-failpoint"
+	// Hook and HookCommands are the two programs of one-migrate-hook. Start does not install
+	// them.
+	Hook                   Build = "hook"
+	HookFailpoints         Build = "hook-failpoint"
+	HookCommands           Build = "hook-commands"
+	HookCommandsFailpoints Build = "hook-commands-failpoint"
+	// Nothing is a program that ends at once: what starting a process costs.
+	Nothing Build = "nothing"
 )
+
+// sources are the packages of the programs that are not tm-clvm.
+var sources = map[Build]string{
+	Hook: "./cmd/one-migrate-hook", HookCommands: "./cmd/one-migrate-hook-commands", Nothing: "./test/nothing",
+}
 
 // Path of the program inside. (The directory's own path means something else there.)
 func (b Build) Path() string { return filepath.Join(Scratch, programs, string(b)) }
 
 // source is the program's package and how it is compiled.
 func (b Build) source() (program string, arguments []string) {
-	program = "./cmd/tm-clvm"
-	if strings.HasPrefix(string(b), string(Hook)) {
-		program = "./cmd/one-migrate-hook"
-	}
+	plain := Build(strings.TrimSuffix(string(b), "-"+string(Failpoints)))
+	program = cmp.Or(sources[plain], "./cmd/tm-clvm")
 	if strings.HasSuffix(string(b), string(Failpoints)) {
 		arguments = []string{"-tags", string(Failpoints)}
 	}

@@ -13,12 +13,13 @@ import (
 
 	"one-clvm/cxmrc"
 	"one-clvm/hook"
+	"one-clvm/hook/entrance"
 	"one-clvm/internal/command"
 	"one-clvm/internal/run"
 	"one-clvm/opennebula"
 )
 
-func newReceiver(cfg *cxmrc.Config, journal hook.Journal) (*hook.Receiver, error) {
+func newReceiver(cfg *cxmrc.Config, journal entrance.Journal) (*hook.Receiver, error) {
 	release, err := versionOf(cfg)
 	if err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func versionOf(cfg *cxmrc.Config) (opennebula.Version, error) {
 // setupReceive answers in one line, whatever happens: the node waits for it.
 func setupReceive(*pflag.FlagSet) command.Action {
 	return func(ctx context.Context, _ []string, io command.Stdio) error {
-		journal := hook.OpenSyslog(io.Err)
+		journal := entrance.System(io.Err)
 		answer := hook.Serve(ctx, os.Getenv("SSH_ORIGINAL_COMMAND"), journal, func() (*hook.Receiver, error) {
 			cfg, err := cxmrc.LoadHook(configFile)
 			if err != nil {
@@ -59,7 +60,7 @@ func setupReconcile(flags *pflag.FlagSet) command.Action {
 	dryRun := flags.Bool("dry-run", false, "says what it would do, and changes nothing")
 	asJSON := flags.Bool("json", false, "for programs")
 	return func(ctx context.Context, _ []string, io command.Stdio) error {
-		found, err := reconcile(ctx, hook.OpenSyslog(io.Err), *dryRun)
+		found, err := reconcile(ctx, entrance.System(io.Err), *dryRun)
 		if *asJSON {
 			err = errors.Join(err, json.NewEncoder(io.Out).Encode(found))
 		} else {
@@ -76,7 +77,7 @@ func setupReconcile(flags *pflag.FlagSet) command.Action {
 }
 
 // reconcile sees to all VMs that some node has answered for, and fails if one did not.
-func reconcile(ctx context.Context, journal hook.Journal, dryRun bool) ([]hook.Finding, error) {
+func reconcile(ctx context.Context, journal entrance.Journal, dryRun bool) ([]hook.Finding, error) {
 	cfg, err := cxmrc.LoadHook(configFile)
 	if err != nil {
 		return nil, err

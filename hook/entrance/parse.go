@@ -1,4 +1,4 @@
-package hook
+package entrance
 
 import (
 	"encoding/xml"
@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"one-clvm/opennebula"
 )
 
 // Called is what an entrance was called with.
@@ -24,12 +22,12 @@ type Called struct {
 
 // Parse makes the event of what an entrance was called with. false: it is none that changes
 // a VM's place. Anything but the forms of the callers is an error, ErrEvent.
-func Parse(entrance Entrance, c Called) (Event, bool, error) {
-	parse, ok := map[Entrance]func(Called) (Event, error){
+func Parse(kind Kind, c Called) (Event, bool, error) {
+	parse, ok := map[Kind]func(Called) (Event, error){
 		CXM: parseCXM, Pacemaker: parseAlert, Rgmanager: parseRgmanager, Libvirt: parseLibvirt, Hand: parseHand,
-	}[entrance]
+	}[kind]
 	if !ok {
-		return Event{}, false, fmt.Errorf("%w: entrance %s", ErrEvent, quote(string(entrance)))
+		return Event{}, false, fmt.Errorf("%w: entrance %s", ErrEvent, Quote(string(kind)))
 	}
 	e, err := parse(c)
 	if errors.Is(err, errNothing) {
@@ -38,7 +36,7 @@ func Parse(entrance Entrance, c Called) (Event, bool, error) {
 	if err != nil {
 		return Event{}, false, err
 	}
-	e.Entrance = entrance
+	e.Entrance = kind
 	if e.At.IsZero() {
 		e.At = c.Now.UTC()
 	}
@@ -62,7 +60,7 @@ func parseCXM(c Called) (Event, error) {
 			return Event{}, fmt.Errorf("%w: an empty argument", ErrEvent)
 		}
 	}
-	return Event{VM: opennebula.None, Name: c.Args[0], What: "migrated", From: c.Args[1], To: c.Args[2]}, nil
+	return Event{VM: NoVM, Name: c.Args[0], What: "migrated", From: c.Args[1], To: c.Args[2]}, nil
 }
 
 // parseAlert: an alert agent of Pacemaker. Events of nodes and of fencing are followed by
@@ -73,12 +71,12 @@ func parseAlert(c Called) (Event, error) {
 		return Event{}, errNothing
 	case "resource":
 	default:
-		return Event{}, fmt.Errorf("%w: CRM_alert_kind %s", ErrEvent, quote(kind))
+		return Event{}, fmt.Errorf("%w: CRM_alert_kind %s", ErrEvent, Quote(kind))
 	}
-	e := Event{VM: opennebula.None, Name: c.Env("CRM_alert_rsc"), To: c.Env("CRM_alert_node")}
+	e := Event{VM: NoVM, Name: c.Env("CRM_alert_rsc"), To: c.Env("CRM_alert_node")}
 	rc, err := strconv.ParseUint(c.Env("CRM_alert_rc"), 10, 16)
 	if err != nil {
-		return Event{}, fmt.Errorf("%w: CRM_alert_rc %s", ErrEvent, quote(c.Env("CRM_alert_rc")))
+		return Event{}, fmt.Errorf("%w: CRM_alert_rc %s", ErrEvent, Quote(c.Env("CRM_alert_rc")))
 	}
 	task := c.Env("CRM_alert_task")
 	switch task {
@@ -86,7 +84,7 @@ func parseAlert(c Called) (Event, error) {
 	case "migrate_to", "promote", "demote", "notify", "meta-data", "reload", "reload-agent":
 		return Event{}, errNothing
 	default:
-		return Event{}, fmt.Errorf("%w: CRM_alert_task %s", ErrEvent, quote(task))
+		return Event{}, fmt.Errorf("%w: CRM_alert_task %s", ErrEvent, Quote(task))
 	}
 	e.What = fmt.Sprintf("%s rc=%d", task, rc)
 	if e.Sequence, err = number(c.Env("CRM_alert_node_sequence")); err != nil {
@@ -114,7 +112,7 @@ func number(text string) (int64, error) {
 	}
 	n, err := strconv.ParseUint(text, 10, 36)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %s is no number", ErrEvent, quote(text))
+		return 0, fmt.Errorf("%w: %s is no number", ErrEvent, Quote(text))
 	}
 	return int64(n), nil
 }
@@ -134,19 +132,19 @@ func parseRgmanager(c Called) (Event, error) {
 	}
 	kind, name, ok := strings.Cut(c.Args[0], ":")
 	if !ok {
-		return Event{}, fmt.Errorf("%w: service %s", ErrEvent, quote(c.Args[0]))
+		return Event{}, fmt.Errorf("%w: service %s", ErrEvent, Quote(c.Args[0]))
 	}
 	if kind != "vm" {
 		return Event{}, errNothing
 	}
 	settled, known := rgmanagerStates[c.Args[1]]
 	if !known {
-		return Event{}, fmt.Errorf("%w: state %s", ErrEvent, quote(c.Args[1]))
+		return Event{}, fmt.Errorf("%w: state %s", ErrEvent, Quote(c.Args[1]))
 	}
 	if !settled {
 		return Event{}, errNothing
 	}
-	return Event{VM: opennebula.None, Name: name, What: c.Args[1], To: owner(c.Args[2]), From: owner(c.Args[3])}, nil
+	return Event{VM: NoVM, Name: name, What: c.Args[1], To: owner(c.Args[2]), From: owner(c.Args[3])}, nil
 }
 
 func owner(word string) string {
@@ -170,7 +168,7 @@ func parseLibvirt(c Called) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	if vm == opennebula.None {
+	if vm == NoVM {
 		return Event{}, errNothing // not one of OpenNebula's
 	}
 	return Event{VM: vm, Name: c.Args[0], What: c.Args[1]}, nil
@@ -181,15 +179,15 @@ func parseHand(c Called) (Event, error) {
 	if err := words(c.Args, "VM"); err != nil {
 		return Event{}, err
 	}
-	vm, err := parseVM(c.Args[0])
+	vm, err := ParseVM(c.Args[0])
 	return Event{VM: vm, What: "asked"}, err
 }
 
-// parseVM reads an id as oned writes it.
-func parseVM(text string) (int, error) {
+// ParseVM reads an id as oned writes it, or ErrEvent.
+func ParseVM(text string) (int, error) {
 	n, err := strconv.ParseUint(text, 10, 31)
 	if err != nil || strconv.FormatUint(n, 10) != text {
-		return opennebula.None, fmt.Errorf("%w: %s is no id of a VM", ErrEvent, quote(text))
+		return NoVM, fmt.Errorf("%w: %s is no id of a VM", ErrEvent, Quote(text))
 	}
 	return int(n), nil
 }
@@ -213,11 +211,11 @@ func domainVM(r io.Reader) (int, error) {
 		} `xml:"metadata"`
 	}
 	if err := xml.NewDecoder(io.LimitReader(r, maxDomain)).Decode(&domain); err != nil {
-		return opennebula.None, fmt.Errorf("%w: the domain's document: %w", ErrEvent, err)
+		return NoVM, fmt.Errorf("%w: the domain's document: %w", ErrEvent, err)
 	}
 	home := path.Clean(strings.TrimSpace(domain.Metadata.VM.Home))
 	if domain.Metadata.VM.XMLName.Space != metadataSpace || home == "." {
-		return opennebula.None, nil
+		return NoVM, nil
 	}
-	return parseVM(path.Base(home))
+	return ParseVM(path.Base(home))
 }

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"os"
-	"strings"
-
 	"one-clvm/cxmrc"
-	"one-clvm/hook"
+	"one-clvm/hook/entrance"
 	"one-clvm/internal/command"
 )
 
@@ -27,23 +24,23 @@ func program() *command.Program {
 func commands() []command.Command {
 	return []command.Command{
 		{
-			Name: "cxm", Args: "VM SOURCE TARGET", Least: 0, Most: anyWords, Setup: entrance(hook.CXM),
+			Name: "cxm", Args: "VM SOURCE TARGET", Least: 0, Most: anyWords, Setup: accept(entrance.CXM),
 			Sentence: "Is the POST_MIGRATION_HOOK of cxm.",
 		},
 		{
-			Name: "alert", Least: 0, Most: anyWords, Setup: entrance(hook.Pacemaker),
+			Name: "alert", Least: 0, Most: anyWords, Setup: accept(entrance.Pacemaker),
 			Sentence: "Is an alert agent of Pacemaker: it reads CRM_alert_* from the environment.",
 		},
 		{
-			Name: "rgmanager", Args: "SERVICE STATE OWNER LAST-OWNER", Least: 0, Most: anyWords, Setup: entrance(hook.Rgmanager),
+			Name: "rgmanager", Args: "SERVICE STATE OWNER LAST-OWNER", Least: 0, Most: anyWords, Setup: accept(entrance.Rgmanager),
 			Sentence: "Takes a change of a service's state from rgmanager, in its own words.",
 		},
 		{
-			Name: "libvirt", Args: "GUEST OPERATION SUB-OPERATION EXTRA", Least: 0, Most: anyWords, Setup: entrance(hook.Libvirt),
+			Name: "libvirt", Args: "GUEST OPERATION SUB-OPERATION EXTRA", Least: 0, Most: anyWords, Setup: accept(entrance.Libvirt),
 			Sentence: "Is a hook of libvirt for QEMU, with the domain's document on standard input; always ends with status 0.",
 		},
 		{
-			Name: "report", Args: "VM", Least: 1, Most: 1, Setup: entrance(hook.Hand),
+			Name: "report", Args: "VM", Least: 1, Most: 1, Setup: accept(entrance.Hand),
 			Sentence: "Has a VM looked for and told, by hand.",
 		},
 		{
@@ -74,38 +71,3 @@ func commands() []command.Command {
 
 // anyWords: an entrance judges its arguments itself, and says so in the journal.
 const anyWords = 1 << 20
-
-// oneMigrateHook is the whole program but for the process around it. Pacemaker and cxm can
-// be given the program itself: the former gives no arguments and CRM_alert_*, the latter
-// three words of which the first is a VM's name.
-func oneMigrateHook(argv []string, io command.Stdio) int {
-	switch {
-	case len(argv) == 0 && os.Getenv("CRM_alert_kind") != "":
-		argv = []string{"alert"}
-	case len(argv) == 3 && !known(argv[0]):
-		argv = append([]string{"cxm"}, argv...)
-	}
-	return program().Run(asWords(argv), io)
-}
-
-// asWords keeps the words of an entrance's caller from being taken for flags: a domain may
-// be called --help.
-func asWords(argv []string) []string {
-	if len(argv) < 2 || len(argv) == 2 && command.IsHelp(argv[1]) {
-		return argv
-	}
-	switch hook.Entrance(argv[0]) {
-	case hook.CXM, hook.Pacemaker, hook.Rgmanager, hook.Libvirt:
-		return append([]string{argv[0], "--"}, argv[1:]...)
-	}
-	return argv
-}
-
-func known(word string) bool {
-	for _, c := range program().All() {
-		if c.Name == word {
-			return true
-		}
-	}
-	return strings.HasPrefix(word, "-")
-}

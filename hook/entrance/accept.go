@@ -1,12 +1,15 @@
-package hook
+package entrance
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
 
+	"one-clvm/cxmrc"
 	"one-clvm/hook/spool"
 )
 
@@ -18,9 +21,9 @@ var ErrNotAccepted = errors.New("the event was not accepted")
 
 // Accept puts what an entrance was called with into the spool, until ctx ends. What cannot
 // be accepted goes into the journal; reconcile finds later what was lost by that.
-func Accept(ctx context.Context, entrance Entrance, c Called, s spool.Spool, journal Journal) error {
-	about := fmt.Sprintf("%s %s", entrance, quote(strings.Join(c.Args, " ")))
-	event, err := parseInTime(ctx, entrance, c)
+func Accept(ctx context.Context, kind Kind, c Called, s spool.Spool, journal Journal) error {
+	about := fmt.Sprintf("%s %s", kind, Quote(strings.Join(c.Args, " ")))
+	event, err := parseInTime(ctx, kind, c)
 	if err == nil && event != nil {
 		about = event.line()
 		_, err = inTime(ctx, func() (any, error) { return nil, store(s, *event) })
@@ -36,12 +39,12 @@ func Accept(ctx context.Context, entrance Entrance, c Called, s spool.Spool, jou
 // parseInTime: nil for an event that does not matter. Only libvirt gives a standard input,
 // and may leave it open; the others are known by what they were called with, however slow
 // the machine is.
-func parseInTime(ctx context.Context, entrance Entrance, c Called) (*Event, error) {
-	if entrance != Libvirt {
+func parseInTime(ctx context.Context, kind Kind, c Called) (*Event, error) {
+	if kind != Libvirt {
 		ctx = context.WithoutCancel(ctx)
 	}
 	return inTime(ctx, func() (*Event, error) {
-		event, matters, err := Parse(entrance, c)
+		event, matters, err := Parse(kind, c)
 		if err != nil || !matters {
 			return nil, err
 		}
@@ -74,6 +77,39 @@ func inTime[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	case <-ctx.Done():
 		return *new(T), ctx.Err()
 	}
+}
+
+// Process is what an entrance needs of the process that it is.
+type Process struct {
+	Stdin  io.Reader
+	Stderr io.Writer
+	Config string // hook.conf
+}
+
+// Take is a whole entrance: it ends after AcceptLimit, whatever happens. Nothing is said of
+// failures to libvirt, which would kill the guest; the journal has them.
+func Take(kind Kind, words []string, p Process) error {
+	ctx, cancel := context.WithTimeout(context.Background(), AcceptLimit)
+	defer cancel()
+	if len(words) > 0 && strings.HasPrefix(words[0], "/") {
+		words = words[1:] // as an interpreter, the path of the script comes first
+	}
+	journal := System(p.Stderr)
+	err := Accept(ctx, kind, Called{Args: words, Env: os.Getenv, Stdin: p.Stdin, Now: time.Now()}, spoolOf(p.Config, journal), journal)
+	if kind == Libvirt {
+		return nil
+	}
+	return err
+}
+
+// spoolOf: a configuration that cannot be read does not lose events.
+func spoolOf(config string, journal Journal) spool.Spool {
+	cfg, err := cxmrc.LoadHook(config)
+	if err != nil {
+		journal.Alarm("%v; the spool is where it is by default", err)
+		cfg = cxmrc.Defaults(cxmrc.Hook)
+	}
+	return spool.Spool{Dir: cfg.String("SPOOL_DIR")}
 }
 
 func store(s spool.Spool, e Event) error {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"one-clvm/cluster/virsh"
 	"one-clvm/cxmrc"
 	"one-clvm/hook"
+	"one-clvm/hook/entrance"
 	"one-clvm/hook/spool"
 	"one-clvm/internal/command"
 	"one-clvm/internal/run"
@@ -26,33 +26,13 @@ import (
 // configFile is a variable for tests alone.
 var configFile = cxmrc.HookPath
 
-// entrance accepts an event.
-func entrance(which hook.Entrance) func(*pflag.FlagSet) command.Action {
+// accept takes an event, as one-migrate-hook itself does.
+func accept(kind entrance.Kind) func(*pflag.FlagSet) command.Action {
 	return func(*pflag.FlagSet) command.Action {
-		return func(ctx context.Context, words []string, io command.Stdio) error {
-			ctx, cancel := context.WithTimeout(ctx, hook.AcceptLimit)
-			defer cancel()
-			journal := hook.OpenSyslog(io.Err)
-			if len(words) > 0 && strings.HasPrefix(words[0], "/") {
-				words = words[1:] // as an interpreter, the path of the script comes first
-			}
-			err := hook.Accept(ctx, which, hook.Called{Args: words, Env: os.Getenv, Stdin: io.In, Now: time.Now()}, spoolOf(journal), journal)
-			if which == hook.Libvirt {
-				return nil // libvirt would kill the guest, and the journal has it
-			}
-			return err
+		return func(_ context.Context, words []string, io command.Stdio) error {
+			return entrance.Take(kind, words, entrance.Process{Stdin: io.In, Stderr: io.Err, Config: configFile})
 		}
 	}
-}
-
-// spoolOf: a configuration that cannot be read does not lose events.
-func spoolOf(journal hook.Journal) spool.Spool {
-	cfg, err := cxmrc.LoadHook(configFile)
-	if err != nil {
-		journal.Alarm("%v; the spool is where it is by default", err)
-		cfg = cxmrc.Defaults(cxmrc.Hook)
-	}
-	return spool.Spool{Dir: cfg.String("SPOOL_DIR")}
 }
 
 func stateFile(cfg *cxmrc.Config) string {
@@ -104,7 +84,7 @@ func setupDeliver(*pflag.FlagSet) command.Action {
 		if err != nil {
 			return err
 		}
-		journal := hook.OpenSyslog(io.Err)
+		journal := entrance.System(io.Err)
 		nodes, err := theCluster()
 		if err != nil {
 			return fmt.Errorf("%w; what was reported stays in the spool", err)

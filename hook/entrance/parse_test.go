@@ -1,4 +1,4 @@
-package hook
+package entrance
 
 import (
 	"os"
@@ -8,8 +8,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"one-clvm/opennebula"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -42,9 +40,9 @@ const alertStart = `CRM_alert_kind=resource
 
 func TestEntrances(t *testing.T) {
 	domain := deployed(t)
-	none := opennebula.None
+	none := NoVM
 	for name, c := range map[string]struct {
-		entrance Entrance
+		entrance Kind
 		called   Called
 		want     Event // zero: nothing to report
 	}{
@@ -87,7 +85,7 @@ func TestEntrances(t *testing.T) {
 			assert.Equal(t, c.want, got)
 			record, err := got.record()
 			require.NoError(t, err)
-			again, err := readEvent(record)
+			again, err := Read(record)
 			require.NoError(t, err)
 			assert.Equal(t, got, again)
 		})
@@ -96,7 +94,7 @@ func TestEntrances(t *testing.T) {
 
 func TestEntrancesRefuse(t *testing.T) {
 	for name, c := range map[string]struct {
-		entrance Entrance
+		entrance Kind
 		called   Called
 	}{
 		"cxm: too few":             {CXM, called("", "", "web", "node1")},
@@ -136,7 +134,7 @@ func TestRecordsOfOthersAreJudged(t *testing.T) {
 		"", "{}", `{"entrance":"cxm","vm":-1,"name":"","what":"x"}`, `{"entrance":"cxm","vm":-2,"name":"a","what":"x"}`,
 		`{"entrance":"cxm","vm":1,"what":"; rm"}`, `{"entrance":"window","vm":1,"what":"x"}`, `{"entrance":"cxm","vm":1,"what":"x","run":"sh"}`,
 	} {
-		_, err := readEvent([]byte(record))
+		_, err := Read([]byte(record))
 		assert.ErrorIs(t, err, ErrEvent, record)
 	}
 }
@@ -149,7 +147,7 @@ func FuzzEntrances(f *testing.F) {
 	f.Add("libvirt", "one-0 started begin -", "", deployed(f))
 	f.Add("report", "42", "", "")
 	f.Fuzz(func(t *testing.T, entrance, args, env, stdin string) {
-		event, matters, err := Parse(Entrance(entrance), called(env, stdin, strings.Split(args, " ")...))
+		event, matters, err := Parse(Kind(entrance), called(env, stdin, strings.Split(args, " ")...))
 		if err != nil {
 			require.ErrorIs(t, err, ErrEvent)
 			return
@@ -159,7 +157,7 @@ func FuzzEntrances(f *testing.F) {
 		}
 		record, err := event.record()
 		require.NoError(t, err)
-		again, err := readEvent(record)
+		again, err := Read(record)
 		require.NoError(t, err)
 		require.True(t, event.At.Equal(again.At))
 		again.At = event.At
