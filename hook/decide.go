@@ -111,7 +111,7 @@ func (s Situation) sameHost() Decision {
 	case r.State == opennebula.StateActive && r.LCM == opennebula.LCMRunning:
 		return decision(Nothing, "oned has it running on %s", t.On)
 	case r.State == opennebula.StateActive && r.LCM == opennebula.LCMUnknown:
-		return s.call(opennebula.RecoverCall(s.Version, t.VM))("it runs on %s, where oned has lost sight of it", t.On)
+		return s.call(opennebula.RecoverCall(s.Version, t.VM, opennebula.RecoverSuccess))("it runs on %s, where oned has lost sight of it", t.On)
 	case r.State == opennebula.StatePoweroff:
 		return decision(Nothing, "it runs on %s again; monitoring reports that", t.On)
 	case r.State == opennebula.StateActive:
@@ -137,7 +137,7 @@ func (s Situation) otherHost() Decision {
 	case unknown && s.Version.AtLeast(4, 10, 0):
 		return s.call(opennebula.MigrateCall(s.Version, t.VM, s.Target, false))("it runs on %s, and oned lost it on %s (%s): migration whose deploy finds it running", t.On, r.Host, fate)
 	case unknown:
-		return s.call(opennebula.RecoverCall(s.Version, t.VM))("it runs on %s, and oned lost it on %s (%s): RUNNING first, then the migration", t.On, r.Host, fate)
+		return s.call(opennebula.RecoverCall(s.Version, t.VM, opennebula.RecoverSuccess))("it runs on %s, and oned lost it on %s (%s): RUNNING first, then the migration", t.On, r.Host, fate)
 	case s.Version.AtLeast(4, 14, 0):
 		return s.call(opennebula.MigrateCall(s.Version, t.VM, s.Target, false))("it runs on %s, and oned has it powered off on %s (%s): cold migration, then monitoring reports it running", t.On, r.Host, fate)
 	}

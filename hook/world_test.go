@@ -1,7 +1,9 @@
 package hook
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"one-clvm/cluster"
 	"one-clvm/hook/entrance"
 	"one-clvm/hook/spool"
 	"one-clvm/opennebula"
@@ -54,7 +57,7 @@ func newWorld(t *testing.T, n int) *world {
 		oned.Put(fakeoned.Hosts, id, fakeoned.Host(id, name, 2))
 		w.fates[name] = Alive
 		w.nodes[name] = &Delivery{
-			Spool: spool.Spool{Dir: t.TempDir(), Now: w.clock}, Cluster: w, Transport: w, FrontEnds: []string{"fe1"},
+			Spool: spool.Spool{Dir: t.TempDir(), Now: w.clock}, Cluster: w.cluster(), Transport: w, FrontEnds: []string{"fe1"},
 			StateFile: filepath.Join(t.TempDir(), "state.json"), Now: w.clock, Journal: w,
 		}
 	}
@@ -81,33 +84,46 @@ func (w *world) Note(format string, args ...any) {
 }
 func (w *world) Alarm(format string, args ...any) { w.Note("ALARM "+format, args...) }
 
-// The world is the cluster that is asked.
+// The world is the cluster manager that nodes ask, and their hypervisors.
 
-func (w *world) Identify(_ context.Context, name string) (int, error) {
-	if vm, ok := w.names[name]; ok {
-		return vm, nil
+func (w *world) Survey(context.Context) (cluster.Survey, error) {
+	s := cluster.Survey{Self: "node1", Quorate: true}
+	for _, name := range nodeNames {
+		fate := w.fates[name]
+		s.Nodes = append(s.Nodes, cluster.Node{Name: name, Online: fate == Alive, Fenced: fate == Fenced, Unclean: fate == Lost})
 	}
-	return 0, ErrForeign
+	for name, vm := range w.names {
+		c := cluster.Condition{Defined: true, Running: []string{w.vms[vm]}}
+		if w.moving[vm] {
+			c.Pending = "migrating"
+		}
+		s.VMs = append(s.VMs, cluster.Surveyed{Name: name, Definition: fmt.Sprintf("/ds/0/%d/cluster.xml", vm), Condition: c})
+	}
+	return s, nil
 }
 
-func (w *world) Where(_ context.Context, vm int) (Truth, error) {
-	nodes := map[string]Fate{}
-	for name, fate := range w.fates {
-		nodes[name] = fate
+func (w *world) domains(_ context.Context, node string) ([]string, error) {
+	var names []string
+	for name, vm := range w.names {
+		if w.vms[vm] == cmp.Or(node, "node1") {
+			names = append(names, name)
+		}
 	}
-	return Truth{VM: vm, On: w.vms[vm], Moving: w.moving[vm], Nodes: nodes, Seen: w.now}, nil
+	return names, nil
 }
+
+func (w *world) cluster() *Nodes { return &Nodes{Manager: w, Active: w.domains, Now: w.clock} }
 
 // reconcile is what a timer starts on a front-end.
 func (w *world) reconcile(dryRun bool) []Finding {
 	w.Helper()
-	var truths []Truth
-	for vm := range w.vms {
-		t, err := w.Where(context.Background(), vm)
-		require.NoError(w, err)
-		truths = append(truths, t)
-	}
-	found, err := w.front["fe1"].Reconcile(context.Background(), truths, dryRun)
+	all, err := w.cluster().All(context.Background())
+	require.NoError(w, err)
+	text, err := json.Marshal(all)
+	require.NoError(w, err)
+	answer, err := parseWhereabouts(text)
+	require.NoError(w, err)
+	found, err := w.front["fe1"].Reconcile(context.Background(), answer.Truths, dryRun)
 	require.NoError(w, err)
 	return found
 }
