@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"one-clvm/internal/beneath"
 	"one-clvm/lvm"
 )
@@ -34,7 +36,19 @@ type Home struct {
 	VM    int               `json:"vm"`
 	Links map[string]string `json:"links,omitempty"` // disk.N and where it leads
 	Files []string          `json:"files,omitempty"` // everything else
+	// Checkpoint is the saved memory: CheckpointSaved or CheckpointPartial; "" where there is
+	// none, or none that libvirt has written.
+	Checkpoint string `json:"checkpoint,omitempty"`
 }
+
+// CheckpointName is the file of a home that libvirt saves a VM's memory in.
+const CheckpointName = "checkpoint"
+
+// What libvirt writes at the beginning of a saved memory: the second until it is complete.
+const (
+	CheckpointSaved   = "LibvirtQemudSave"
+	CheckpointPartial = "LibvirtQemudPart"
+)
 
 // audit looks at the volumes and what belongs to them on this node. It changes nothing.
 func (c *session) audit(ctx context.Context, g lvm.Group) (Result, error) {
@@ -129,9 +143,27 @@ func readHome(dir *beneath.Dir) (Home, error) {
 		target, linkErr := dir.Readlink(name)
 		if linkErr != nil || !diskLinkPattern.MatchString(name) {
 			h.Files = append(h.Files, name)
+			if name == CheckpointName {
+				h.Checkpoint = checkpointMark(dir)
+			}
 			continue
 		}
 		h.Links[name] = target
 	}
 	return h, err
+}
+
+// checkpointMark reads how libvirt has marked the saved memory.
+func checkpointMark(dir *beneath.Dir) string {
+	fd, err := unix.Openat(dir.Fd(), CheckpointName, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd) // only read
+	mark := make([]byte, len(CheckpointSaved))
+	n, _ := unix.Read(fd, mark) // what is too short is no mark
+	if text := string(mark[:max(n, 0)]); text == CheckpointSaved || text == CheckpointPartial {
+		return text
+	}
+	return ""
 }

@@ -20,6 +20,11 @@ const (
 	tagBackup      = "backup"
 )
 
+// HalfDone says whether tags are those of a disk whose operation has not ended.
+func HalfDone(tags lvm.Tags) bool {
+	return tags.Get(tagReverting) != "" || tags.Has(tagReplacement) || tags.Get(tagUnzeroed) != ""
+}
+
 // judge says what is wrong with a volume: the first thing that is. What is behind it shows
 // once that is repaired.
 func (s *State) judge(v seen) (Finding, bool) {

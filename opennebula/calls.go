@@ -44,13 +44,27 @@ func MigrateCall(v Version, vm, host int, live bool) (Request, error) {
 	return Request{"one.vm.migrate", args}, nil
 }
 
-// RecoverCall ends what oned waits for with success.
-func RecoverCall(v Version, vm int) (Request, error) {
+// Recovery is how oned is to take what it waits for.
+type Recovery int
+
+// The recoveries, with the numbers of one.vm.recover since 4.14.
+const (
+	RecoverFailure Recovery = 0
+	RecoverSuccess Recovery = 1
+	RecoverRetry   Recovery = 2
+)
+
+// String is the word of onevm recover.
+func (r Recovery) String() string { return [...]string{"failure", "success", "retry"}[r] }
+
+// RecoverCall ends what oned waits for. ErrVersion: 3.x has no such call, and before 4.14
+// there is no retry.
+func RecoverCall(v Version, vm int, how Recovery) (Request, error) {
 	switch {
 	case v.AtLeast(4, 14, 0):
-		return Request{"one.vm.recover", []any{vm, 1}}, nil
-	case v.AtLeast(4, 0, 0):
-		return Request{"one.vm.recover", []any{vm, true}}, nil
+		return Request{"one.vm.recover", []any{vm, int(how)}}, nil
+	case v.AtLeast(4, 0, 0) && how != RecoverRetry:
+		return Request{"one.vm.recover", []any{vm, how == RecoverSuccess}}, nil
 	}
 	return Request{}, fmt.Errorf("one.vm.recover: %w", ErrVersion)
 }

@@ -26,7 +26,7 @@ func TestCallsOfAllVersions(t *testing.T) {
 		}
 		migrate, err := MigrateCall(v, 42, 1, true)
 		mustBe(t, want[0], migrate, err)
-		recovery, err := RecoverCall(v, 42)
+		recovery, err := RecoverCall(v, 42, RecoverSuccess)
 		mustBe(t, want[1], recovery, err)
 	}
 }

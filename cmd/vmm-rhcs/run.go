@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"one-clvm/cxmrc"
+	"one-clvm/internal/command"
 	"one-clvm/internal/run"
 	"one-clvm/internal/version"
 	"one-clvm/opennebula"
@@ -46,11 +47,35 @@ func vmmrhcs(argv []string, io stdio) int {
 		return runResource(ctx, rest, io)
 	case first == "agent" && len(rest) == 0:
 		return runAgent(ctx, io)
+	case isCommand(first):
+		return people().Run(argv, command.Stdio{In: io.in, Out: io.out, Err: io.err})
 	case slices.Contains(opennebula.VMMVerbs, filepath.Base(first)):
 		return runVerb(ctx, first, rest, io)
 	}
 	fmt.Fprintf(io.err, "vmm-rhcs: no verb or command %q; vmm-rhcs --help lists them\n", first)
 	return 2
+}
+
+// people is what people call on a front-end.
+func people() *command.Program {
+	return &command.Program{
+		Name: "vmm-rhcs", Title: "OpenNebula's VMs as services of a cluster",
+		About:    "What people call on a front-end. The driver's verbs, the agent and the resource agent are called by OpenNebula and Pacemaker.",
+		Commands: commands(),
+		Files:    []command.File{{Path: cxmrc.HookPath, What: "NODES, the nodes that are asked where VMs are"}},
+	}
+}
+
+func commands() []command.Command {
+	return []command.Command{{
+		Name: "recover", Setup: setupRecover,
+		Sentence: "Ends states in which oned waits in vain, after a failover of a front-end or a node.",
+		More:     []string{"What is not clear is left to a person, with what to type.", command.StatusOfLooking},
+	}}
+}
+
+func isCommand(word string) bool {
+	return slices.ContainsFunc(people().All(), func(c command.Command) bool { return c.Name == word })
 }
 
 // remotesOf is the directory of the drivers' scripts that a script is in:
@@ -102,8 +127,12 @@ func usage(w io.Writer) {
   vmm-rhcs agent               serves one request on standard input; the verbs start it by sudo
   vmm-rhcs resource ACTION     Pacemaker's resource agent (ocf:one-clvm:VirtualDomain)
 
-Verbs:
+On a front-end:
 `)
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-16s %s\n", c.Name, c.Sentence)
+	}
+	fmt.Fprint(w, "\nVerbs:\n")
 	for _, verb := range opennebula.VMMVerbs {
 		_, sentence, _ := strings.Cut(strings.TrimSpace(opennebula.VMMUsage(verb)), "\n")
 		fmt.Fprintf(w, "  %-16s %s\n", verb, sentence)

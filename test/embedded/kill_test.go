@@ -48,6 +48,8 @@ var elsewhere = map[string]string{
 	"spool.flushed":       "the same",
 	"spool.published":     "the same",
 	"receive.asked":       "the same",
+	"reconcile.told":      "of one-migrate-hook reconcile: what status shows is the older, and the next one writes it",
+	"recover.decided":     "of vmm-rhcs recover, which looks again: recovery",
 	"deliver.answered":    "of one-migrate-hook; reports that are delivered twice: hook",
 	"resource.shared":     "of the VMM driver, none of whose verbs is a scene yet",
 	"resource.moved":      "the same",

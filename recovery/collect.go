@@ -1,0 +1,205 @@
+package recovery
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"one-clvm/agent"
+	"one-clvm/audit"
+	"one-clvm/hook"
+	"one-clvm/lvm"
+	"one-clvm/opennebula"
+)
+
+// Nodes ask all nodes of a system datastore for its volumes and homes; *audit.Auditor does.
+type Nodes interface {
+	Collect(ctx context.Context, t audit.Target) (*audit.State, error)
+}
+
+// API is what is needed of oned.
+type API interface {
+	VM(ctx context.Context, id int) (*opennebula.VM, error)
+	VMs(ctx context.Context) ([]opennebula.VM, error)
+	Do(ctx context.Context, request opennebula.Request) error
+}
+
+// Recoverer finds stuck VMs and ends what they are stuck in.
+type Recoverer struct {
+	OneD    API
+	Version opennebula.Version
+	Nodes   Nodes
+	Truths  []hook.Truth // what the clusters say; a VM may be in none
+	Work    Work         // what still works on this front-end
+}
+
+// Stuck collects what is known of all VMs that oned waits for. It changes nothing.
+func (r *Recoverer) Stuck(ctx context.Context) ([]Stuck, error) {
+	vms, err := r.OneD.VMs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(vms, func(a, b opennebula.VM) int { return cmp.Compare(a.ID, b.ID) })
+	var all []Stuck
+	seen := map[int]*audit.State{} // by system datastore; nil: nobody could say
+	for _, listed := range vms {
+		if !waits(&listed) {
+			continue
+		}
+		vm, err := r.OneD.VM(ctx, listed.ID)
+		if err != nil {
+			return all, err
+		}
+		if !waits(vm) {
+			continue // it has ended meanwhile
+		}
+		all = append(all, r.look(ctx, vm, seen))
+	}
+	return all, nil
+}
+
+// waits: oned waits for a driver, or for a person after a driver's failure.
+func waits(vm *opennebula.VM) bool {
+	return vm.State == opennebula.StateCloningFailure ||
+		vm.State == opennebula.StateActive && vm.LCMState != 0 && vm.LCMState != opennebula.LCMRunning
+}
+
+func (r *Recoverer) look(ctx context.Context, vm *opennebula.VM, seen map[int]*audit.State) Stuck {
+	s := Stuck{Version: r.Version, VM: vm.ID, State: vm.State, LCM: vm.LCMState}
+	last := vm.Last()
+	if last == nil {
+		s.Facts.Truth = hook.Truth{VM: vm.ID, Doubt: "oned has had it on no host"}
+		return s
+	}
+	s.Host, s.Previous = last.Hostname, previous(vm)
+	state, looked := seen[last.DatastoreID]
+	if !looked {
+		state, _ = r.Nodes.Collect(ctx, audit.Target{Datastore: last.DatastoreID}) // nil without an answer
+		seen[last.DatastoreID] = state
+	}
+	s.Facts = Facts{Truth: r.truth(vm.ID, state), Busy: r.Work.of(vm)}
+	if state != nil {
+		s.Facts.Disks, s.Facts.Checkpoint = disksOf(vm, state), checkpointOf(vm.ID, state)
+	}
+	return s
+}
+
+// previous is the host of the record before the last one.
+func previous(vm *opennebula.VM) string {
+	host, seq := "", -1
+	for _, h := range vm.History {
+		if h.Seq < vm.Last().Seq && h.Seq > seq {
+			host, seq = h.Hostname, h.Seq
+		}
+	}
+	return host
+}
+
+// truth is the cluster's word, or, for a VM that no cluster has, that of the hypervisors: all
+// of them have to have answered.
+func (r *Recoverer) truth(vm int, state *audit.State) hook.Truth {
+	known := hook.Truth{VM: vm, Nodes: map[string]hook.Fate{}}
+	for _, t := range r.Truths {
+		if t.VM == vm {
+			return t
+		}
+		maps.Copy(known.Nodes, t.Nodes)
+	}
+	switch {
+	case state == nil:
+		known.Doubt = "no node could be asked"
+		return known
+	case len(state.Unasked) > 0:
+		known.Doubt = "not all nodes could be asked: " + state.WhyUnasked()
+		return known
+	}
+	for _, n := range state.Nodes {
+		for _, name := range n.Names {
+			known.Nodes[name] = hook.Alive
+		}
+		switch {
+		case n.Report.Audit == nil || n.Report.Audit.Domains == nil:
+			known.Doubt = fmt.Sprintf("the hypervisor of %s gives no answer", n.Names[0])
+		case !slices.Contains(n.Report.Audit.Domains, agent.Domain{VM: vm}):
+		case known.On != "":
+			known.Doubt = fmt.Sprintf("it runs on %s and %s", known.On, n.Names[0])
+		default:
+			known.On = n.Names[0]
+		}
+	}
+	return known
+}
+
+// disksOf is the worst that is true of a VM's volumes.
+func disksOf(vm *opennebula.VM, state *audit.State) Disks {
+	expected, found := 0, 0
+	worst := Whole
+	for _, disk := range vm.Disks {
+		if !disk.Volatile() && disk.TMMAD != "" && disk.TMMAD != vm.Last().TMMAD {
+			continue
+		}
+		expected++
+		volume, ok := volumeOf(vm.ID, disk.ID, state)
+		switch {
+		case !ok:
+			continue
+		case audit.HalfDone(volume.Tags):
+			worst = Half
+		case volume.Tags.Has(lvm.TagBuilding) && worst == Whole:
+			worst = Building
+		}
+		found++
+	}
+	switch {
+	case found < expected && found == 0:
+		return Gone
+	case found < expected && worst == Whole:
+		return Missing
+	}
+	return worst
+}
+
+func volumeOf(vm, disk int, state *audit.State) (lvm.Volume, bool) {
+	for _, n := range state.Nodes {
+		for _, v := range n.Report.Volumes {
+			half := audit.HalfDone(v.Tags)
+			if v.Tags.Get(lvm.TagVM) == strconv.Itoa(vm) && v.Tags.Get(lvm.TagDisk) == strconv.Itoa(disk) && v.Tags.Get(lvm.TagSnapshot) == "" &&
+				(half || !v.Tags.Has(lvm.TagQuarantine)) {
+				return v, true
+			}
+		}
+	}
+	return lvm.Volume{}, false
+}
+
+// checkpointOf is not known where no node has the VM's home, or nodes disagree.
+func checkpointOf(vm int, state *audit.State) Checkpoint {
+	var found []Checkpoint
+	for _, n := range state.Nodes {
+		if n.Report.Audit == nil {
+			continue
+		}
+		for _, h := range n.Report.Audit.Homes {
+			if h.VM != vm {
+				continue
+			}
+			switch {
+			case h.Checkpoint == agent.CheckpointSaved:
+				found = append(found, Saved)
+			case h.Checkpoint == agent.CheckpointPartial:
+				found = append(found, Partial)
+			case !slices.Contains(h.Files, agent.CheckpointName):
+				found = append(found, Absent)
+			default:
+				found = append(found, "")
+			}
+		}
+	}
+	if found = slices.Compact(slices.Sorted(slices.Values(found))); len(found) != 1 {
+		return ""
+	}
+	return found[0]
+}
