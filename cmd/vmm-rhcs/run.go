@@ -71,6 +71,13 @@ func commands() []command.Command {
 		Name: "recover", Setup: setupRecover,
 		Sentence: "Ends states in which oned waits in vain, after a failover of a front-end or a node.",
 		More:     []string{"What is not clear is left to a person, with what to type.", command.StatusOfLooking},
+	}, {
+		Name: "frontend-ha", Args: "show [DESCRIPTION] | check CLUSTER.CONF...", Least: 1, Most: 64, Setup: setupFrontend,
+		Sentence: "Renders the front-end as a service of a cluster, and checks a cluster.conf.",
+		More: []string{
+			"show without a description prints an example of one. check judges the first file; the others are the other nodes' copies.",
+			command.StatusOfLooking,
+		},
 	}}
 }
 
