@@ -303,6 +303,7 @@ func TestKilledBeforeCallingOned(t *testing.T) {
 func allowKey(t *testing.T) string {
 	t.Helper()
 	key := filepath.Join(testbed.Home, ".ssh", "hook")
+	require.NoError(t, os.RemoveAll(key)) // of another test
 	_, err := run.Exec{}.Run(t.Context(), run.Cmd{Path: "ssh-keygen", Args: []string{"-q", "-t", "ed25519", "-N", "", "-f", key}})
 	require.NoError(t, err)
 	public, err := os.ReadFile(key + ".pub")
