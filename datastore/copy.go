@@ -177,7 +177,7 @@ func (d *Driver) make(ctx context.Context, c *call, q agent.Request, write func(
 	if err != nil {
 		return err
 	}
-	host, err := d.NodeOfDatastore(ctx, c.cfg, &c.Datastore)
+	host, err := d.node(ctx, c)
 	if err != nil {
 		return err
 	}

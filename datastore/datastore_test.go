@@ -416,6 +416,38 @@ func TestWhichNode(t *testing.T) {
 	}
 }
 
+// An image may name its node, of those that the datastore has.
+func TestHostOfAnImage(t *testing.T) {
+	for name, c := range map[string]struct {
+		host, bridges string
+		clusters      []int
+		wrong         string
+	}{
+		"any of them": {"node2", "", nil, ""}, "of the bridges": {"node2", "node1 node2", nil, ""}, "of the cluster": {"node2", "", []int{5}, ""},
+		"unknown": {"node9", "", nil, "in service"}, "dead": {"node3", "", nil, "in service"},
+		"not of the bridges": {"node2", "node1", nil, "none of the nodes"}, "of another cluster": {"node2", "", []int{4}, "none of the nodes"},
+	} {
+		b := newBench(t)
+		b.hosts[1].ClusterID = 5
+		b.hosts = append(b.hosts, opennebula.Host{ID: 2, Name: "node3", State: opennebula.HostError})
+		template := map[string]string{"BRIDGE_LIST": c.bridges}
+		call := &call{DriverAction: &opennebula.DriverAction{
+			Image: &opennebula.Image{Template: map[string]string{"HOST": c.host}}, Datastore: opennebula.Datastore{ID: 100, ClusterIDs: c.clusters, Template: template},
+		}}
+		var err error
+		call.cfg, err = b.Config.WithDatastore(template, "datastore 100")
+		require.NoError(t, err)
+		host, err := b.node(t.Context(), call)
+		if c.wrong != "" {
+			require.ErrorIs(t, err, ErrRefused, name)
+			require.ErrorContains(t, err, c.wrong, name)
+			continue
+		}
+		require.NoError(t, err, name)
+		assert.Equal(t, c.host, host, name)
+	}
+}
+
 func TestBandwidth(t *testing.T) {
 	for text, want := range map[string]int64{"": 0, "-": 0, "4096": 4096, "10m": 10 << 20, "1g": 1 << 30} {
 		c := &call{DriverAction: &opennebula.DriverAction{Datastore: opennebula.Datastore{Template: map[string]string{"LIMIT_TRANSFER_BW": text}}}}

@@ -144,6 +144,28 @@ func (c *call) request(op agent.Op) agent.Request {
 	}
 }
 
+// node is where the call's image is made: on HOST of its template, if that is one of the
+// datastore's nodes, else on the first that works.
+func (d *Driver) node(ctx context.Context, c *call) (string, error) {
+	wanted := c.Image.Template["HOST"]
+	if wanted == "" {
+		return d.NodeOfDatastore(ctx, c.cfg, &c.Datastore)
+	}
+	hosts, err := d.Records.Hosts(ctx)
+	if err != nil {
+		return "", err
+	}
+	bridges, clusters := c.cfg.List("BRIDGE_LIST"), c.Datastore.ClusterIDs
+	host := plan.FindHost(hosts, wanted)
+	switch {
+	case host == nil || !host.Usable():
+		return "", fmt.Errorf("HOST of the image: %w: %q is no host that is in service", ErrRefused, wanted)
+	case len(bridges) > 0 && !slices.Contains(bridges, wanted), len(bridges) == 0 && len(clusters) > 0 && !slices.Contains(clusters, host.ClusterID):
+		return "", fmt.Errorf("HOST of the image: %w: %s is none of the nodes of %s", ErrRefused, wanted, c.Datastore.Origin())
+	}
+	return wanted, opennebula.CheckHost(wanted)
+}
+
 // parseVolume reads a SOURCE that is a volume of ours: lv-oneimg-N, perhaps behind HOST: or
 // VG/. ok is false for anything else.
 func (c *call) parseVolume(source string) (image *agent.Image, ok bool) {

@@ -43,7 +43,7 @@ func (d *Driver) planMkfs(ctx context.Context, c *call) ([]plan.Step, error) {
 	if q.Size <= 0 {
 		return nil, fmt.Errorf("SIZE of image %d: %w: it is missing", c.Image.ID, lvm.ErrBadSize)
 	}
-	host, err := d.NodeOfDatastore(ctx, c.cfg, &c.Datastore)
+	host, err := d.node(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (d *Driver) planClone(ctx context.Context, c *call) ([]plan.Step, error) {
 
 // copyOfImage has a node copy an image on the SAN.
 func (d *Driver) copyOfImage(ctx context.Context, c *call, source *agent.Image, told func(agent.Result) error) ([]plan.Step, error) {
-	host, err := d.NodeOfDatastore(ctx, c.cfg, &c.Datastore)
+	host, err := d.node(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -13,8 +13,6 @@ import (
 // configuration and keys, and everybody's images.
 var alwaysRestricted = []string{"/var/lib/one", "/etc/one", "/root"}
 
-const defaultSafe, defaultRestricted = "/var/tmp", "/"
-
 // openLocal opens a file that a user has named. What counts is the file that was opened, by
 // the kernel's word, and not a name with links that may be changed meanwhile: it must be a
 // regular file in one of SAFE_DIRS, or in none of RESTRICTED_DIRS. ErrRefused.
@@ -53,17 +51,14 @@ func (c *call) allowed(file *os.File) error {
 }
 
 func (c *call) directories() (safe, restricted []string) {
-	words := func(name, byDefault string) []string {
-		if text := strings.TrimSpace(c.Datastore.Template[name]); text != "" {
-			byDefault = text
-		}
-		return strings.Fields(byDefault)
+	if restricted = strings.Fields(c.Datastore.Template["RESTRICTED_DIRS"]); len(restricted) == 0 {
+		restricted = []string{"/"}
 	}
-	restricted = append(words("RESTRICTED_DIRS", defaultRestricted), alwaysRestricted...)
+	restricted = append(restricted, alwaysRestricted...)
 	if home, err := os.UserHomeDir(); err == nil {
 		restricted = append(restricted, home)
 	}
-	return words("SAFE_DIRS", defaultSafe), restricted
+	return c.Datastore.SafeDirs(), restricted
 }
 
 // within says whether a path is in one of the directories, by whole names: /var/tmpX is not

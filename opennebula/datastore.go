@@ -3,6 +3,7 @@ package opennebula
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/beevik/etree"
 )
@@ -35,6 +36,14 @@ func (d *Datastore) Origin() string { return fmt.Sprintf("datastore %d", d.ID) }
 
 // IsSystem says whether VMs' homes are in it.
 func (d *Datastore) IsSystem() bool { return d.Type == DatastoreSystem }
+
+// SafeDirs are the directories whose files may become images whatever RESTRICTED_DIRS says.
+func (d *Datastore) SafeDirs() []string {
+	if dirs := strings.Fields(d.Template["SAFE_DIRS"]); len(dirs) > 0 {
+		return dirs
+	}
+	return []string{"/var/tmp"}
+}
 
 // ParseDatastore reads a datastore document.
 func ParseDatastore(r io.Reader) (*Datastore, error) {
