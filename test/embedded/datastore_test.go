@@ -33,26 +33,10 @@ const inbox = testbed.Scratch + "/inbox"
 type imageFields map[string]string
 
 // request is the document of a datastore verb, in which the image has no SOURCE yet.
-func (s *site) action(id int, fields imageFields, settings map[string]string) string {
-	s.Helper()
-	template := map[string]string{}
-	all := imageFields{"SOURCE": "", "PATH": "", "FORMAT": "", "SIZE": "8"}
-	for name, value := range fields {
-		if inner, ok := strings.CutPrefix(name, "TEMPLATE/"); ok {
-			template[inner] = value
-			continue
-		}
-		all[name] = value
-	}
-	document := fakeoned.Image{ID: id, Name: fmt.Sprintf("image-%d", id), Template: template}.Document()
-	for name, value := range all {
-		element := regexp.MustCompile(`<` + name + `>.*?</` + name + `>|<` + name + `/>`)
-		require.Regexp(s, element, document)
-		document = element.ReplaceAllLiteralString(document, "<"+name+">"+value+"</"+name+">")
-	}
+func (*site) action(id int, fields imageFields, settings map[string]string) string {
 	ds := map[string]string{"VG_NAME": testbed.Group, "SAFE_DIRS": inbox}
 	maps.Copy(ds, settings)
-	return "<DS_DRIVER_ACTION_DATA>" + document + fakeoned.ImageDatastore(ds) + "</DS_DRIVER_ACTION_DATA>"
+	return fakeoned.DriverAction(id, fields, fakeoned.ImageDatastore(ds))
 }
 
 // datastore runs a verb of the datastore driver as oned 7.4 does.

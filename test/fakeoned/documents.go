@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/beevik/etree"
 )
@@ -38,6 +39,25 @@ func (i Image) Document() string {
 	})
 	set(doc.Root().SelectElement("TEMPLATE"), i.Template)
 	return write(doc)
+}
+
+// DriverAction is what oned hands to the driver of a datastore: the document of the
+// datastore, and an image that has no SOURCE yet, with these fields. Those of the image's
+// template have TEMPLATE/ before their names.
+func DriverAction(id int, fields map[string]string, datastore string) string {
+	image := map[string]string{"ID": strconv.Itoa(id), "NAME": fmt.Sprintf("image-%d", id), "SOURCE": "", "PATH": "", "FORMAT": "", "SIZE": "8"}
+	template := map[string]string{}
+	for name, value := range fields {
+		if inner, ok := strings.CutPrefix(name, "TEMPLATE/"); ok {
+			template[inner] = value
+		} else {
+			image[name] = value
+		}
+	}
+	doc := read("image.xml")
+	set(doc.Root(), image)
+	set(doc.Root().SelectElement("TEMPLATE"), template)
+	return "<DS_DRIVER_ACTION_DATA>" + write(doc) + datastore + "</DS_DRIVER_ACTION_DATA>"
 }
 
 // Disk is the fields of a DISK that differ from the recorded one of its kind.

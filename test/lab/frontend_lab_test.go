@@ -100,8 +100,8 @@ func (s *site) write(name, text string) string {
 
 // result is a verb that has ended.
 type result struct {
-	status int
-	stderr string
+	status         int
+	stdout, stderr string
 }
 
 // verb runs a verb as oned does, with its document on standard input.
@@ -114,7 +114,7 @@ func (s *site) verb(stdin io.Reader, name string, argv ...string) result {
 	if err != nil && !errors.As(err, &failed) {
 		s.Errorf("%s: %v", name, err)
 	}
-	return result{r.Status, string(r.Stderr)}
+	return result{r.Status, string(r.Stdout), string(r.Stderr)}
 }
 
 func (s *site) ok(name string, argv ...string) {
