@@ -47,17 +47,17 @@ func (c *session) unpack(ctx context.Context, v lvm.Volume, res *Result) error {
 		err = streamErr // an archive that was cut on its way is the cause, not what it looks like
 	}
 	res.Content, res.Members = end.Bytes, end.Members
-	return errors.Join(err, c.forget(ctx, t))
+	return errors.Join(err, forget(ctx, c.Runner, &t))
 }
 
 // forget makes the kernel forget a btrfs file system that is not mounted any more: it
 // keeps devices by their file system's UUID, which clones of one image share, and
 // would refuse or confuse the next one.
-func (c *session) forget(ctx context.Context, t task) error {
+func forget(ctx context.Context, r run.Runner, t *task) error {
 	if t.FSType != "btrfs" {
 		return nil
 	}
-	_, err := c.Runner.Run(context.WithoutCancel(ctx), run.Cmd{Path: "btrfs", Args: []string{"device", "scan", "--forget", t.Device}})
+	_, err := r.Run(context.WithoutCancel(ctx), run.Cmd{Path: "btrfs", Args: []string{"device", "scan", "--forget", t.Device}})
 	if err != nil {
 		return fmt.Errorf("make the kernel forget %s: %w", t.Device, err)
 	}
@@ -71,16 +71,45 @@ func (c *session) pack(ctx context.Context, out io.Writer, v lvm.Volume, mode ta
 	t := task{Pack: true, Device: v.Path, FSType: fstype, Mode: mode, Level: c.req.Level, UUID: uuid, Label: label}
 	end, err := c.runConfined(ctx, &t, nil, out)
 	res.Content, res.Members = end.Bytes, end.Members
-	return errors.Join(err, c.forget(ctx, t))
+	return errors.Join(err, forget(ctx, c.Runner, &t))
 }
 
-// runConfined runs this program as its own child, in namespaces of its own, and
-// waits for it. The mount is the child's alone and goes with it.
+// runConfined runs the confined child for the request.
 func (c *session) runConfined(ctx context.Context, t *task, stdin io.Reader, stdout io.Writer) (report, error) {
 	if err := os.MkdirAll(c.Config.RunDir, 0o700); err != nil {
 		return report{}, fmt.Errorf("TMP_ROOT in agent.conf: %w", err)
 	}
 	t.Root = c.Config.RunDir
+	child := Child{Runner: c.Runner, Self: c.Self, Progress: c.progress}
+	end, err := child.run(ctx, t, stdin, stdout)
+	c.childRSS = max(c.childRSS, child.rss)
+	return end, err
+}
+
+// Child runs the program as its own child, in namespaces of its own. What it mounts is its
+// alone and goes with it.
+type Child struct {
+	Runner   run.Runner
+	Self     string            // the program
+	Progress func(bytes int64) // what it has packed or unpacked
+
+	rss int64 // the largest that it had, bytes
+}
+
+// Unpack mounts an empty file system that was made on a device of that size, unpacks an
+// archive into it, whatever it is compressed with, and flushes it. root is a directory to
+// mount on. The result is the bytes of the files.
+func (c *Child) Unpack(ctx context.Context, archive io.Reader, device, fstype, root string, size int64) (int64, error) {
+	if !makers[fstype].posix {
+		return 0, fmt.Errorf("%w: %s keeps no owners and modes", errors.ErrUnsupported, fstype)
+	}
+	t := &task{Device: device, FSType: fstype, Root: root, Mode: tarmode.TGZ, MaxSize: size}
+	end, err := c.run(ctx, t, archive, io.Discard)
+	return end.Bytes, errors.Join(err, forget(ctx, c.Runner, t))
+}
+
+// run runs it and waits for it.
+func (c *Child) run(ctx context.Context, t *task, stdin io.Reader, stdout io.Writer) (report, error) {
 	device, err := filepath.EvalSymlinks(t.Device)
 	if err != nil {
 		return report{}, fmt.Errorf("device of the volume: %w", err)
@@ -90,20 +119,20 @@ func (c *session) runConfined(ctx context.Context, t *task, stdin io.Reader, std
 	if err != nil {
 		return report{}, fmt.Errorf("task: %w", err)
 	}
-	reports, child, err := os.Pipe()
+	reports, theirs, err := os.Pipe()
 	if err != nil {
 		return report{}, err
 	}
 	last := make(chan report, 1)
-	go func() { last <- c.followChild(reports) }()
+	go func() { last <- c.follow(reports) }()
 	result, err := c.Runner.Run(ctx, run.Cmd{
 		Path: c.Self, Args: []string{"confined", string(spec)}, Confined: true,
-		Stdin: stdin, Stdout: stdout, Files: []*os.File{child},
+		Stdin: stdin, Stdout: stdout, Files: []*os.File{theirs},
 	})
-	_ = child.Close() // the child's own copy is what matters
+	_ = theirs.Close() // the child's own copy is what matters
 	end := <-last
 	_ = reports.Close() // only read
-	c.childRSS = max(c.childRSS, result.MaxRSS)
+	c.rss = result.MaxRSS
 	switch {
 	case end.Error != nil:
 		return end, &childError{end.Error}
@@ -127,8 +156,8 @@ func withoutArguments(err error) error {
 	return err
 }
 
-// followChild reads the child's reports up to their end and returns the last.
-func (c *session) followChild(r io.Reader) report {
+// follow reads the child's reports up to their end and returns the last.
+func (c *Child) follow(r io.Reader) report {
 	var last report
 	lines := json.NewDecoder(r)
 	for {
@@ -137,7 +166,7 @@ func (c *session) followChild(r io.Reader) report {
 			return last // the end, or a child that died in the middle of a line
 		}
 		last = next
-		c.progress(last.Bytes)
+		c.Progress(last.Bytes)
 	}
 }
 

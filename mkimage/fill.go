@@ -43,6 +43,9 @@ func (j *job) fill(ctx context.Context, file *publish.File) error {
 		j.result.Bytes = stat.Blocks * 512
 	}
 	j.result.Template = j.template()
+	if j.volume {
+		j.result.Template = j.volumeTemplate()
+	}
 	return ctx.Err()
 }
 
@@ -51,7 +54,11 @@ func (j *job) give(file *publish.File) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	st, err := os.Stat(j.ds.BasePath)
+	dir := j.ds.BasePath
+	if j.volume { // it may have no directory
+		dir = filepath.Dir(dir)
+	}
+	st, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
@@ -65,7 +72,7 @@ func (j *job) give(file *publish.File) error {
 // template is what oned is told. SOURCE is where the image is already: oned copies nothing.
 func (j *job) template() string {
 	lines := []string{
-		fmt.Sprintf("NAME=%q", j.Name), `TYPE="OS"`, `FORMAT="raw"`, fmt.Sprintf("SOURCE=%q", j.result.Path),
+		fmt.Sprintf("NAME=%q", j.Name), `TYPE="OS"`, `FORMAT="raw"`, fmt.Sprintf("SOURCE=%q", j.path),
 		fmt.Sprintf(`SIZE="%d"`, lvm.RoundUp(j.result.Size, 1<<20)>>20), fmt.Sprintf("MODE=%q", string(j.Mode)),
 	}
 	if j.Mode.Tar() {
@@ -171,7 +178,7 @@ func (j *job) disk(ctx context.Context, file *publish.File) error {
 	if j.Mode == tarmode.RAW {
 		return j.rawDisk(ctx, file.File)
 	}
-	raw, err := publish.Create(j.result.Path + ".raw") // it never gets its name
+	raw, err := publish.Create(j.path + ".raw") // it never gets its name
 	if err != nil {
 		return err
 	}
@@ -201,6 +208,9 @@ func (j *job) rawDisk(ctx context.Context, to *os.File) (err error) {
 		err = j.convert(ctx, to)
 	default:
 		err = j.makeFS(ctx, to)
+		if err == nil && j.mounts() {
+			err = j.unpack(ctx, to)
+		}
 	}
 	if err != nil {
 		return err
@@ -226,7 +236,7 @@ func (j *job) copyRaw(ctx context.Context, to *os.File) error {
 }
 
 func (j *job) convert(ctx context.Context, to *os.File) error {
-	source, err := os.Open(j.From)
+	source, err := j.openWhole(ctx)
 	if err != nil {
 		return err
 	}
@@ -236,10 +246,27 @@ func (j *job) convert(ctx context.Context, to *os.File) error {
 	}
 	header, err := qcow2.ReadHeader(source)
 	if err == nil {
-		header, err = qcow2.Convert(ctx, j.Runner, source, to, limit, func(n int64) { j.Progress(n, header.Size) })
+		header, err = qcow2.Convert(ctx, j.Runner, source.File, to, limit, func(n int64) { j.Progress(n, header.Size) })
 	}
 	j.result.Size, j.result.Content = header.Size, header.Size
-	return errors.Join(err, source.Close())
+	return errors.Join(err, discard(source))
+}
+
+// openWhole opens a source that is not read from its beginning to its end: what comes on
+// standard input is put into a nameless file first.
+func (j *job) openWhole(ctx context.Context) (*publish.File, error) {
+	if j.From != "-" {
+		source, err := os.Open(j.From)
+		return &publish.File{File: source}, err
+	}
+	temp, err := publish.Create(j.path + ".source") // it never gets its name
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(temp, j.stdin(ctx)); err != nil {
+		return nil, errors.Join(err, discard(temp))
+	}
+	return temp, nil
 }
 
 // makeFS makes a file system in the file, with the files of a directory if there is one:
@@ -253,7 +280,7 @@ func (j *job) makeFS(ctx context.Context, to *os.File) error {
 	argv := []string{"mke2fs", "-q", "-F", "-t", j.FSType, "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1"}
 	switch j.FSType {
 	case "ext2", "ext3", "ext4":
-		if j.Format == Directory {
+		if j.Format == Directory && !j.mounts() {
 			argv = append(argv, "-d", j.From)
 		}
 	case "xfs":

@@ -1,5 +1,6 @@
 // Package mkimage makes images for people: of a directory, an archive or a disk, in an
-// image datastore that keeps files, and known to oned where that is wanted.
+// image datastore that keeps files, and known to oned where that is wanted; or, by way of
+// oned and its datastore driver, as volumes on the SAN.
 package mkimage
 
 import (
@@ -46,6 +47,7 @@ type Request struct {
 	From      string // a path, or "-"
 	Format    Format
 	Mode      tarmode.Mode // "": MODE of the datastore
+	Host      string       // the node that makes the volume, "": the driver's choice
 	Register  bool
 }
 
@@ -54,7 +56,7 @@ type Result struct {
 	ID        int          `json:"id"` // opennebula.None where it is not registered
 	Name      string       `json:"name"`
 	Datastore int          `json:"datastore"`
-	Path      string       `json:"path"`
+	Source    string       `json:"source"` // a path, or the volume
 	Mode      tarmode.Mode `json:"mode"`
 	FSType    string       `json:"fstype,omitempty"`
 	Size      int64        `json:"size"`    // of the disk, bytes
@@ -68,7 +70,9 @@ type Result struct {
 type Records interface {
 	Datastore(ctx context.Context, id int) (*opennebula.Datastore, error)
 	ImageBySource(ctx context.Context, source string) (*opennebula.Image, error)
+	Image(ctx context.Context, id int) (*opennebula.Image, error)
 	AllocateImage(ctx context.Context, template string, datastore int) (int, error)
+	DeleteImage(ctx context.Context, id int) error
 }
 
 // Maker makes images.
@@ -77,8 +81,12 @@ type Maker struct {
 	Records Records
 	Runner  run.Runner
 	Stdin   io.Reader
+	Self    string // the program, whose confined child mounts what has to be mounted
 	// Progress is told what is read, of a total that is 0 where nobody knows it; bytes.
 	Progress func(done, total int64)
+	// Ask is how long to wait before oned is asked again whether its driver has ended;
+	// 0: a second.
+	Ask time.Duration
 }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._+()@:-]{0,127}$`)
@@ -90,6 +98,8 @@ type job struct {
 	cfg    *cxmrc.Config
 	ds     *opennebula.Datastore
 	level  int
+	path   string // of the file that is made
+	volume bool   // which becomes a volume afterwards
 	result Result
 }
 
@@ -97,14 +107,14 @@ type job struct {
 //
 //	filled     nothing: the file has no name yet
 //	published  a file of which oned does not know; its name is in the log of whoever ran it
-//	allocated  the image
+//	allocated  the image; of a volume, the file, too, which the driver reads on
 func (m *Maker) Make(ctx context.Context, q Request) (Result, error) {
 	started := time.Now()
 	j, err := m.prepare(ctx, q)
 	if err != nil {
 		return Result{}, err
 	}
-	file, err := publish.Create(j.result.Path)
+	file, err := publish.Create(j.path)
 	if err != nil {
 		return Result{}, err
 	}
@@ -116,11 +126,14 @@ func (m *Maker) Make(ctx context.Context, q Request) (Result, error) {
 		return Result{}, fmt.Errorf("make image %q: %w", q.Name, err)
 	}
 	failpoint.Hit("mkimage.published")
+	finish := j.register
+	if j.volume {
+		finish = j.moveToSAN
+	}
 	if q.Register {
-		if err := j.register(ctx); err != nil {
+		if err := finish(ctx); err != nil {
 			return Result{}, fmt.Errorf("register image %q: %w", q.Name, err)
 		}
-		failpoint.Hit("mkimage.allocated")
 	}
 	j.result.Seconds = time.Since(started).Seconds()
 	return j.result, nil
@@ -151,10 +164,8 @@ func (m *Maker) prepare(ctx context.Context, q Request) (*job, error) {
 	if err := j.checkDatastore(); err != nil {
 		return nil, err
 	}
-	if j.Mode == "" {
-		if j.Mode, err = tarmode.ParseMode(j.cfg.String("MODE")); err != nil {
-			return nil, err
-		}
+	if err := j.chooseForm(); err != nil {
+		return nil, err
 	}
 	if j.From != "-" && j.From != "" { // a program shall not take it for an option
 		if j.From, err = filepath.Abs(j.From); err != nil {
@@ -167,7 +178,14 @@ func (m *Maker) prepare(ctx context.Context, q Request) (*job, error) {
 	}
 	name := make([]byte, 16)
 	_, _ = rand.Read(name) // never fails
-	j.result = Result{ID: opennebula.None, Name: q.Name, Datastore: ds.ID, Mode: j.Mode, FSType: j.FSType, Size: j.Size, Path: path.Join(ds.BasePath, hex.EncodeToString(name))}
+	dir := ds.BasePath
+	if j.volume {
+		if dir, err = j.staging(); err != nil {
+			return nil, err
+		}
+	}
+	j.path = path.Join(dir, hex.EncodeToString(name))
+	j.result = Result{ID: opennebula.None, Name: q.Name, Datastore: ds.ID, Mode: j.Mode, FSType: j.FSType, Size: j.Size, Source: j.path}
 	return j, nil
 }
 
@@ -175,17 +193,39 @@ func (j *job) checkDatastore() error {
 	switch {
 	case j.ds.Type != opennebula.DatastoreImage:
 		return fmt.Errorf("%s (%s) is no image datastore", j.ds.Origin(), j.ds.Name)
-	case j.ds.DSMAD == "clvm":
-		return fmt.Errorf("%s (%s) keeps its images on the SAN: let its driver make the image: oneimage create -d %d --name %q --path FILE", j.ds.Origin(), j.ds.Name, j.ds.ID, j.Name)
 	case !path.IsAbs(j.ds.BasePath):
 		return fmt.Errorf("%s (%s) has no directory: BASE_PATH is %q", j.ds.Origin(), j.ds.Name, j.ds.BasePath)
 	}
 	return nil
 }
 
+// chooseForm: what is made, where nobody said it. On the SAN that is a volume, unless the
+// person or the datastore itself wants a kind of image that only a file can be.
+func (j *job) chooseForm() (err error) {
+	if j.Host != "" {
+		if err := opennebula.CheckHost(j.Host); err != nil {
+			return err
+		}
+	}
+	onSAN := j.ds.DSMAD == "clvm"
+	if j.Mode == "" && (!onSAN || j.cfg.Origin("MODE") == j.ds.Origin()) {
+		if j.Mode, err = tarmode.ParseMode(j.cfg.String("MODE")); err != nil {
+			return err
+		}
+	}
+	j.volume = onSAN && (j.Mode == "" || j.Mode == tarmode.RAW)
+	if j.volume {
+		return j.chooseStaged()
+	}
+	if j.Host != "" {
+		return fmt.Errorf("--host %s: this image is a file in %s, which no node makes", j.Host, j.ds.BasePath)
+	}
+	return nil
+}
+
 // checkForm says what cannot be made of what.
 func (j *job) checkForm() (err error) {
-	fs := j.Mode.Tar() || j.Format == Nothing || j.Format == Directory
+	fs := j.Mode.Tar() || j.Format == Nothing || j.Format == Directory || j.Format == Tar
 	if fs {
 		if j.FSType, err = cxmrc.FSType(j.FSType, "", j.cfg.String("DEFAULT_FSTYPE"), nil); err != nil {
 			return err
@@ -196,12 +236,12 @@ func (j *job) checkForm() (err error) {
 		return fmt.Errorf("a disk that is copied keeps the file systems it has: leave --fstype %s out", j.FSType)
 	case j.Mode.Tar() && (j.Format == Raw || j.Format == QCOW2):
 		return fmt.Errorf("a %s image is made of files, not of a %s disk: use --mode RAW, GZIP or ZSTD", j.Mode, j.Format)
-	case !j.Mode.Tar() && j.Format == Tar:
-		return fmt.Errorf("a %s image of an archive needs its files on a file system: use --mode TGZ or TZST, from which every deployment makes one", j.Mode)
-	case !j.Mode.Tar() && j.Format == Directory && !extended(j.FSType):
-		return fmt.Errorf("a %s image of a directory can be made as ext2, ext3 or ext4, not as %s: use --mode TGZ or TZST, from which every deployment makes one", j.Mode, j.FSType)
-	case j.From == "-" && (j.Format == QCOW2 || j.Format == Directory):
-		return fmt.Errorf("%s cannot be read from standard input: give a path", j.Format)
+	case (j.Mode.Tar() || j.mounts()) && (j.FSType == "vfat" || j.FSType == "swap"):
+		return fmt.Errorf("%s keeps no owners and modes: the files need ext2, ext3, ext4, xfs or btrfs", j.FSType)
+	case j.mounts() && os.Geteuid() != 0:
+		return fmt.Errorf("to put files into a %s file system it has to be mounted, which only root may: use sudo, or --mode TGZ or TZST, from which every deployment makes one", j.FSType)
+	case j.From == "-" && j.Format == Directory:
+		return errors.New("a directory cannot be read from standard input: give a path, or pack it and say --format tar")
 	case j.Size == 0 && fs:
 		return errors.New("how large is the disk to be? say --size, for example --size 8G")
 	case j.Size < 0 || j.Size > lvm.MaxSize:
@@ -210,7 +250,12 @@ func (j *job) checkForm() (err error) {
 	return nil
 }
 
-func extended(fstype string) bool { return fstype == "ext2" || fstype == "ext3" || fstype == "ext4" }
+// mounts: the files of the source are put into a file system that is mounted for it. Those
+// of a directory mke2fs puts into one that it makes.
+func (j *job) mounts() bool {
+	extended := j.FSType == "ext2" || j.FSType == "ext3" || j.FSType == "ext4"
+	return !j.Mode.Tar() && (j.Format == Tar || j.Format == Directory && !extended)
+}
 
 // register makes oned know the image. Where its answer got lost, oned is asked whether it
 // knows the image; the file goes only when it does not.
@@ -218,18 +263,19 @@ func (j *job) register(ctx context.Context) error {
 	id, err := j.Records.AllocateImage(ctx, j.result.Template, j.ds.ID)
 	if err == nil {
 		j.result.ID = id
+		failpoint.Hit("mkimage.allocated")
 		return nil
 	}
 	var refused *opennebula.APIError
 	if !errors.As(err, &refused) {
-		image, lookErr := j.Records.ImageBySource(context.WithoutCancel(ctx), j.result.Path)
+		image, lookErr := j.Records.ImageBySource(context.WithoutCancel(ctx), j.path)
 		if lookErr == nil {
 			j.result.ID = image.ID
 			return nil
 		}
 		if !errors.Is(lookErr, opennebula.ErrNoSuchObject) {
-			return fmt.Errorf("%w; whether oned has the image is not known, it is left in %s", err, j.result.Path)
+			return fmt.Errorf("%w; whether oned has the image is not known, it is left in %s", err, j.path)
 		}
 	}
-	return errors.Join(err, os.Remove(j.result.Path))
+	return errors.Join(err, os.Remove(j.path))
 }

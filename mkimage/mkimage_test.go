@@ -24,9 +24,29 @@ import (
 // oned knows datastore 100, which keeps files in a directory.
 type oned struct {
 	datastore  opennebula.Datastore
-	template   string // of the image that was allocated
-	err        error  // of allocating
-	registered bool   // although err came back
+	template   string             // of the image that was allocated
+	err        error              // of allocating
+	registered bool               // although err came back
+	states     []opennebula.Image // of the image, each time that it is asked for
+	asked      func()             // then
+	deleted    bool
+}
+
+func (o *oned) Image(_ context.Context, id int) (*opennebula.Image, error) {
+	if id != 12 || len(o.states) == 0 {
+		return nil, opennebula.ErrNoSuchObject
+	}
+	if o.asked != nil {
+		o.asked()
+	}
+	now := o.states[0]
+	o.states = o.states[1:]
+	return &now, nil
+}
+
+func (o *oned) DeleteImage(_ context.Context, id int) error {
+	o.deleted = id == 12
+	return nil
 }
 
 func (o *oned) Datastore(_ context.Context, id int) (*opennebula.Datastore, error) {
@@ -102,14 +122,14 @@ func TestTarOfADirectory(t *testing.T) {
 		m.Progress = func(done, total int64) { last = [2]int64{done, total} }
 		result, err := m.Make(t.Context(), Request{Datastore: 100, Name: "debian 12", Size: 8 << 30, From: tree(t), Format: Directory, Mode: mode})
 		require.NoError(t, err)
-		assert.Contains(t, members(t, result.Path, mode), "etc/hostname")
+		assert.Contains(t, members(t, result.Source, mode), "etc/hostname")
 		assert.Equal(t, int64(8<<30), result.Size)
 		assert.Equal(t, int64(len("debian\n")), result.Content)
 		assert.Equal(t, [2]int64{7, 7}, last)
 		assert.Equal(t, "ext4", result.FSType, "DEFAULT_FSTYPE")
 		assert.Equal(t, opennebula.None, result.ID)
 		assert.Empty(t, o.template, "it was not asked for")
-		assert.Equal(t, fmt.Sprintf("NAME=\"debian 12\"\nTYPE=\"OS\"\nFORMAT=\"raw\"\nSOURCE=%q\nSIZE=\"8192\"\nMODE=%q\nFSTYPE=\"ext4\"\n", result.Path, mode), result.Template)
+		assert.Equal(t, fmt.Sprintf("NAME=\"debian 12\"\nTYPE=\"OS\"\nFORMAT=\"raw\"\nSOURCE=%q\nSIZE=\"8192\"\nMODE=%q\nFSTYPE=\"ext4\"\n", result.Source, mode), result.Template)
 	}
 }
 
@@ -117,15 +137,15 @@ func TestTarOfATar(t *testing.T) {
 	m, o := maker(t)
 	first, err := m.Make(t.Context(), Request{Datastore: 100, Name: "a", Size: 1 << 30, From: tree(t), Format: Directory, Mode: tarmode.TZST})
 	require.NoError(t, err)
-	second, err := m.Make(t.Context(), Request{Datastore: 100, Name: "b", Size: 1 << 30, From: first.Path, Format: Tar, Mode: tarmode.TGZ, FSType: "xfs"})
+	second, err := m.Make(t.Context(), Request{Datastore: 100, Name: "b", Size: 1 << 30, From: first.Source, Format: Tar, Mode: tarmode.TGZ, FSType: "xfs"})
 	require.NoError(t, err)
-	assert.Contains(t, members(t, second.Path, tarmode.TGZ), "etc/hostname")
-	packed, err := os.ReadFile(second.Path)
+	assert.Contains(t, members(t, second.Source, tarmode.TGZ), "etc/hostname")
+	packed, err := os.ReadFile(second.Source)
 	require.NoError(t, err)
 	m.Stdin = bytes.NewReader(packed)
 	third, err := m.Make(t.Context(), Request{Datastore: 100, Name: "c", Size: 1 << 30, From: "-", Format: Tar, Mode: tarmode.TGZ})
 	require.NoError(t, err)
-	assert.Contains(t, members(t, third.Path, tarmode.TGZ), "etc/hostname")
+	assert.Contains(t, members(t, third.Source, tarmode.TGZ), "etc/hostname")
 
 	require.NoError(t, os.RemoveAll(o.datastore.BasePath))
 	require.NoError(t, os.Mkdir(o.datastore.BasePath, 0o755))
@@ -146,7 +166,7 @@ func TestDisks(t *testing.T) {
 		m, o := maker(t)
 		result, err := m.Make(t.Context(), Request{Datastore: 100, Name: "disk", Size: 4 << 20, From: file, Format: Raw, Mode: mode})
 		require.NoError(t, err)
-		image, err := os.Open(result.Path)
+		image, err := os.Open(result.Source)
 		require.NoError(t, err)
 		plain, err := tarmode.Decompress(image, mode)
 		require.NoError(t, err)
@@ -175,7 +195,7 @@ func TestFileSystems(t *testing.T) {
 		q.Datastore, q.Name = 100, "fs"
 		result, err := m.Make(t.Context(), q)
 		require.NoError(t, err, name)
-		image, err := os.Open(result.Path)
+		image, err := os.Open(result.Source)
 		require.NoError(t, err)
 		plain, err := tarmode.Decompress(image, q.Mode)
 		require.NoError(t, err)
@@ -201,21 +221,19 @@ func TestRefused(t *testing.T) {
 		change func(q *Request, ds *opennebula.Datastore)
 		why    string
 	}{
-		"a name with a quote": {func(q *Request, _ *opennebula.Datastore) { q.Name = `a"b` }, "image name"},
-		"a name with a line":  {func(q *Request, _ *opennebula.Datastore) { q.Name = "a\nSOURCE=x" }, "image name"},
-		"no such datastore":   {func(q *Request, _ *opennebula.Datastore) { q.Datastore = 7 }, "no such object"},
-		"a system datastore":  {func(_ *Request, ds *opennebula.Datastore) { ds.Type = opennebula.DatastoreSystem }, "no image datastore"},
-		"one on the SAN":      {func(_ *Request, ds *opennebula.Datastore) { ds.DSMAD = "clvm" }, "on the SAN"},
-		"a disk as files":     {func(q *Request, _ *opennebula.Datastore) { q.Format = Raw }, "made of files"},
-		"files as a disk":     {func(q *Request, _ *opennebula.Datastore) { q.Format, q.Mode = Tar, tarmode.RAW }, "--mode TGZ"},
-		"a directory as xfs":  {func(q *Request, _ *opennebula.Datastore) { q.Mode, q.FSType = tarmode.RAW, "xfs" }, "ext4"},
-		"a file system twice": {func(q *Request, _ *opennebula.Datastore) { q.Format, q.Mode, q.FSType = Raw, tarmode.RAW, "xfs" }, "--fstype"},
-		"unknown file system": {func(q *Request, _ *opennebula.Datastore) { q.FSType = "zfs" }, "zfs"},
-		"no size":             {func(q *Request, _ *opennebula.Datastore) { q.Size = 0 }, "--size"},
-		"QCOW2 from a pipe": {func(q *Request, _ *opennebula.Datastore) {
-			q.Format, q.Mode, q.From, q.FSType = QCOW2, tarmode.RAW, "-", ""
-		}, "give a path"},
-		"a source that is not": {func(q *Request, _ *opennebula.Datastore) { q.From = "/nonexistent" }, "/nonexistent"},
+		"a name with a quote":   {func(q *Request, _ *opennebula.Datastore) { q.Name = `a"b` }, "image name"},
+		"a name with a line":    {func(q *Request, _ *opennebula.Datastore) { q.Name = "a\nSOURCE=x" }, "image name"},
+		"no such datastore":     {func(q *Request, _ *opennebula.Datastore) { q.Datastore = 7 }, "no such object"},
+		"a system datastore":    {func(_ *Request, ds *opennebula.Datastore) { ds.Type = opennebula.DatastoreSystem }, "no image datastore"},
+		"a node for a file":     {func(q *Request, _ *opennebula.Datastore) { q.Host = "node1" }, "no node makes"},
+		"a disk as files":       {func(q *Request, _ *opennebula.Datastore) { q.Format = Raw }, "made of files"},
+		"an archive as vfat":    {func(q *Request, _ *opennebula.Datastore) { q.Format, q.Mode, q.FSType = Tar, tarmode.RAW, "vfat" }, "owners and modes"},
+		"a directory as swap":   {func(q *Request, _ *opennebula.Datastore) { q.Mode, q.FSType = tarmode.RAW, "swap" }, "owners and modes"},
+		"a file system twice":   {func(q *Request, _ *opennebula.Datastore) { q.Format, q.Mode, q.FSType = Raw, tarmode.RAW, "xfs" }, "--fstype"},
+		"unknown file system":   {func(q *Request, _ *opennebula.Datastore) { q.FSType = "zfs" }, "zfs"},
+		"no size":               {func(q *Request, _ *opennebula.Datastore) { q.Size = 0 }, "--size"},
+		"a directory in a pipe": {func(q *Request, _ *opennebula.Datastore) { q.From = "-" }, "pack it"},
+		"a source that is not":  {func(q *Request, _ *opennebula.Datastore) { q.From = "/nonexistent" }, "/nonexistent"},
 	} {
 		m, o := maker(t)
 		q := good
@@ -233,10 +251,13 @@ func TestQCOW2(t *testing.T) {
 	copy(header, "QFI\xfb\x00\x00\x00\x03")
 	header[15], header[19], header[28] = 100, 10, 1 // a backing file, 16 MiB
 	require.NoError(t, os.WriteFile(file, header, 0o600))
-	m, o := maker(t)
-	_, err := m.Make(t.Context(), Request{Datastore: 100, Name: "q", From: file, Format: QCOW2, Mode: tarmode.RAW})
-	require.ErrorContains(t, err, "backing file")
-	nothingIn(t, o)
+	for _, from := range []string{file, "-"} {
+		m, o := maker(t)
+		m.Stdin = bytes.NewReader(header)
+		_, err := m.Make(t.Context(), Request{Datastore: 100, Name: "q", From: from, Format: QCOW2, Mode: tarmode.RAW})
+		require.ErrorContains(t, err, "backing file")
+		nothingIn(t, o)
+	}
 }
 
 func TestRegister(t *testing.T) {
@@ -246,7 +267,7 @@ func TestRegister(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 12, result.ID)
 	assert.Equal(t, result.Template, o.template)
-	assert.FileExists(t, result.Path)
+	assert.FileExists(t, result.Source)
 
 	m, o = maker(t)
 	o.err = &opennebula.APIError{Text: "NAME is already taken"}

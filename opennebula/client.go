@@ -221,6 +221,15 @@ func (c *Client) AllocateImage(ctx context.Context, template string, datastore i
 	return id, nil
 }
 
+// DeleteImage has oned remove an image, and its driver what there is of it. It only goes
+// through the API. ErrNoSuchObject.
+func (c *Client) DeleteImage(ctx context.Context, id int) error {
+	if _, err := c.call(ctx, "one.image.delete", id); err != nil {
+		return fmt.Errorf("delete image %d: %w", id, err)
+	}
+	return nil
+}
+
 // query is one question, in both ways it can be asked.
 type query struct {
 	object  string

@@ -44,6 +44,7 @@ func setupMkimage(flags *pflag.FlagSet) command.Action {
 	flags.StringVar(&f.request.From, "from", "", "made of `DIR|FILE`, or of standard input (-); else an empty file system")
 	flags.StringVar(&f.format, "format", "", "what the source is: `dir|tar|raw|qcow2`; else a directory, an archive where the mode is a tar, or a raw disk")
 	flags.StringVar(&f.mode, "mode", "", "what the image is: `RAW|GZIP|TGZ|ZSTD|TZST`; else the MODE of the datastore, or RAW of a disk")
+	flags.StringVar(&f.request.Host, "host", "", "of a volume on the SAN: the `NODE` that makes it; else the driver chooses one")
 	flags.BoolVar(&f.request.Register, "register", false, "make it known to OpenNebula")
 	flags.BoolVar(&f.quiet, "quiet", false, "show no progress")
 	flags.BoolVar(&f.asJSON, "json", false, "exact numbers for programs")
@@ -145,8 +146,12 @@ func (f *mkimageFlags) make(ctx context.Context, io command.Stdio) error {
 	if err != nil {
 		return err
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
 	meter := f.meter(q, io)
-	maker := mkimage.Maker{Config: cfg, Records: records, Runner: run.Exec{}, Stdin: io.In, Progress: meter.Set}
+	maker := mkimage.Maker{Config: cfg, Records: records, Runner: run.Exec{}, Stdin: io.In, Self: self, Progress: meter.Set}
 	result, err := maker.Make(ctx, q)
 	meter.Stop()
 	if ctx.Err() != nil && err != nil {
@@ -171,7 +176,7 @@ func (f *mkimageFlags) print(r mkimage.Result, io command.Stdio) error {
 	}
 	took := time.Duration(r.Seconds * float64(time.Second)).Round(time.Millisecond)
 	fmt.Fprintf(io.Out, "%s: %s image, %s on disk, of %s read in %s, %s when it is deployed\n%s\n", r.Name, r.Mode,
-		humanize.IBytes(uint64(r.Bytes)), humanize.IBytes(uint64(r.Content)), took, humanize.IBytes(uint64(r.Size)), r.Path)
+		humanize.IBytes(uint64(r.Bytes)), humanize.IBytes(uint64(r.Content)), took, humanize.IBytes(uint64(r.Size)), r.Source)
 	var err error
 	if r.ID != opennebula.None {
 		_, err = fmt.Fprintf(io.Out, "it is image %d of datastore %d\n", r.ID, r.Datastore)

@@ -43,41 +43,58 @@ func attach(pv string, r byteRange) (loopDevice, error) {
 		return loopDevice{}, err
 	}
 	defer backing.Close()
+	f, number, err := attachAny(backing, loopInfo(r))
+	if err != nil {
+		return loopDevice{}, err
+	}
+	return loopDevice{number, r}, f.Close()
+}
+
+// Attach makes a loop device over a whole file, which is there until it is closed and
+// nobody else has it open or mounted.
+func Attach(file *os.File) (*os.File, error) {
+	f, _, err := attachAny(file, unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR})
+	return f, err
+}
+
+// attachAny attaches a free loop device, and has it open.
+func attachAny(backing *os.File, info unix.LoopInfo64) (f *os.File, number int, err error) {
 	for try := 1; ; try++ {
-		d, err := attachFree(backing, r)
+		f, number, err := attachFree(backing, info)
 		if err == nil {
-			return d, nil
+			return f, number, nil
 		}
 		if !errors.Is(err, unix.EBUSY) || try == loopTries {
-			return loopDevice{}, fmt.Errorf("attach a loop device: %w", err)
+			return nil, 0, fmt.Errorf("attach a loop device: %w", err)
 		}
 		time.Sleep(loopPause) // another process took it: the next one is free
 	}
 }
 
-func attachFree(backing *os.File, r byteRange) (loopDevice, error) {
+func attachFree(backing *os.File, info unix.LoopInfo64) (f *os.File, number int, err error) {
 	control, err := os.OpenFile(loopControl, os.O_RDWR, 0)
 	if err != nil {
-		return loopDevice{}, err
+		return nil, 0, err
 	}
 	defer control.Close()
-	number, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+	number, err = unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
 	if err != nil {
-		return loopDevice{}, fmt.Errorf("%s: %w", loopControl, err)
+		return nil, 0, fmt.Errorf("%s: %w", loopControl, err)
 	}
-	d := loopDevice{number, r}
-	f, err := os.OpenFile(d.path(), os.O_RDWR, 0)
+	f, err = os.OpenFile(loopDevice{number: number}.path(), os.O_RDWR, 0)
 	if err != nil {
-		return loopDevice{}, err
+		return nil, 0, err
 	}
-	defer f.Close()
-	if err := makeRoots(f); err != nil {
-		return loopDevice{}, err
+	err = makeRoots(f)
+	if err == nil {
+		if err = configure(f, backing, info); err != nil {
+			err = fmt.Errorf("%s: %w", f.Name(), err)
+		}
 	}
-	if err := configure(f, backing, r); err != nil {
-		return loopDevice{}, fmt.Errorf("%s: %w", f.Name(), err)
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
 	}
-	return d, nil
+	return f, number, nil
 }
 
 // makeRoots takes the device from whomever its last volume was given to: the next one to
@@ -90,24 +107,21 @@ func makeRoots(f *os.File) error {
 }
 
 // configure connects the loop device in one step where the kernel can (Linux 5.8).
-func configure(f, backing *os.File, r byteRange) error {
-	err := unix.IoctlLoopConfigure(int(f.Fd()), &unix.LoopConfig{
-		Fd: uint32(backing.Fd()), Size: loopBlockSize, Info: loopInfo(r),
-	})
+func configure(f, backing *os.File, info unix.LoopInfo64) error {
+	err := unix.IoctlLoopConfigure(int(f.Fd()), &unix.LoopConfig{Fd: uint32(backing.Fd()), Size: loopBlockSize, Info: info})
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTTY) {
-		return configureInSteps(f, backing, r)
+		return configureInSteps(f, backing, info)
 	}
 	return err
 }
 
 // configureInSteps is for older kernels. Killed between the steps, it leaves a device
 // over all of pv; it matches no volume, and the next change detaches it.
-func configureInSteps(f, backing *os.File, r byteRange) error {
+func configureInSteps(f, backing *os.File, info unix.LoopInfo64) error {
 	fd := int(f.Fd())
 	if err := unix.IoctlSetInt(fd, unix.LOOP_SET_FD, int(backing.Fd())); err != nil {
 		return err
 	}
-	info := loopInfo(r)
 	err := retryAgain(func() error { return unix.IoctlLoopSetStatus64(fd, &info) })
 	if err != nil {
 		return errors.Join(err, unix.IoctlSetInt(fd, unix.LOOP_CLR_FD, 0))

@@ -41,6 +41,16 @@ func (i Image) Document() string {
 	return write(doc)
 }
 
+// changed is a document with other fields.
+func changed(document string, fields map[string]string) string {
+	doc := newDocument()
+	if err := doc.ReadFromString(document); err != nil {
+		panic(err) // our own document
+	}
+	set(doc.Root(), fields)
+	return write(doc)
+}
+
 // DriverAction is what oned hands to the driver of a datastore: the document of the
 // datastore, and an image that has no SOURCE yet, with these fields. Those of the image's
 // template have TEMPLATE/ before their names.
@@ -180,29 +190,29 @@ func Host(id int, name string, state int) string {
 var attribute = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"\[]+))`)
 
 // newImage reads the template of a new image, as one.image.allocate does: oned keeps some
-// attributes as fields of its own.
-func newImage(text string) (Image, error) {
-	image := Image{Template: map[string]string{}}
+// attributes as fields of its own. One without SOURCE is made of path by the driver.
+func newImage(text string) (image Image, path string, err error) {
+	image = Image{Template: map[string]string{}}
 	for _, m := range attribute.FindAllStringSubmatch(text, -1) {
 		switch value := m[2] + m[3]; m[1] {
 		case "NAME":
 			image.Name = value
 		case "SOURCE":
 			image.Source = value
+		case "PATH":
+			path = value
 		case "SIZE":
-			size, err := strconv.ParseInt(value, 10, 64)
-			if err != nil {
-				return image, fmt.Errorf("wrong number in SIZE: %w", err)
+			if image.SizeMiB, err = strconv.ParseInt(value, 10, 64); err != nil {
+				return image, "", fmt.Errorf("wrong number in SIZE: %w", err)
 			}
-			image.SizeMiB = size
 		default:
 			image.Template[m[1]] = value
 		}
 	}
-	if image.Name == "" || image.Source == "" {
-		return image, errors.New("NAME or SOURCE is missing in the template")
+	if image.Name == "" || image.Source == "" && path == "" {
+		return image, "", errors.New("NAME, or SOURCE and PATH, are missing in the template")
 	}
-	return image, nil
+	return image, path, nil
 }
 
 // updateTemplate does what one.image.update does with a flat template.

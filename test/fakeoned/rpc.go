@@ -18,6 +18,9 @@ const (
 	codeAllocate       = 16384
 )
 
+// imageLocked is the state of an image while a driver makes its content.
+const imageLocked = "4"
+
 // failure is an answer that is not a success: oned's text, its code, the object's id.
 type failure struct {
 	text string
@@ -101,6 +104,7 @@ var methods = map[string]func(*Server, Call) (any, *failure){
 	"one.vm.migrate":         migrateVM,
 	"one.vm.recover":         recoverVM,
 	"one.image.allocate":     allocateImage,
+	"one.image.delete":       deleteImage,
 }
 
 // pool serves all objects of a kind, whatever range and filter was asked for.
@@ -161,7 +165,7 @@ func allocateImage(s *Server, c Call) (any, *failure) {
 	if s.Document(Datastores, datastore) == "" {
 		return nil, &failure{fmt.Sprintf("[%s] Error getting datastore [%d].", c.Method, datastore), codeNoExists, datastore}
 	}
-	image, err := newImage(text)
+	image, path, err := newImage(text)
 	if err != nil {
 		return nil, &failure{fmt.Sprintf("[%s] Cannot allocate image. %v", c.Method, err), codeAllocate, -1}
 	}
@@ -172,7 +176,21 @@ func allocateImage(s *Server, c Call) (any, *failure) {
 		image.ID++
 	}
 	s.Put(Images, image.ID, image.Document())
+	if path != "" {
+		s.Change(Images, image.ID, map[string]string{"STATE": imageLocked, "PATH": path, "FORMAT": ""})
+		s.copying <- image.ID
+	}
 	return image.ID, nil
+}
+
+// deleteImage forgets an image; what there is of it is its test's business.
+func deleteImage(s *Server, c Call) (any, *failure) {
+	id, isInt := intParam(c, 1)
+	if !isInt || s.Document(Images, id) == "" {
+		return nil, &failure{fmt.Sprintf("[%s] Error getting image [%d].", c.Method, id), codeNoExists, id}
+	}
+	s.Remove(Images, id)
+	return id, nil
 }
 
 func intParam(c Call, n int) (int, bool) {

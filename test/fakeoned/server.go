@@ -23,6 +23,7 @@ type Server struct {
 	listener net.Listener
 	http     *http.Server
 	closed   chan struct{} // closed by Close: ends the calls that hang
+	copying  chan int
 
 	mu        sync.Mutex
 	documents map[key]string
@@ -72,7 +73,7 @@ func Listen(address string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stand-in for oned: %w", err)
 	}
-	s := &Server{listener: listener, closed: make(chan struct{}), documents: map[key]string{}}
+	s := &Server{listener: listener, closed: make(chan struct{}), copying: make(chan int, 16), documents: map[key]string{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /RPC2", s.serve)
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
@@ -118,12 +119,21 @@ func (s *Server) Remove(kind Kind, id int) {
 	delete(s.documents, key{kind, id})
 }
 
+// Change gives fields of a document that is known new texts.
+func (s *Server) Change(kind Kind, id int, fields map[string]string) {
+	s.Put(kind, id, changed(s.Document(kind, id), fields))
+}
+
 // Document is what the server holds now: a client may have updated it. "" if nothing.
 func (s *Server) Document(kind Kind, id int) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.documents[key{kind, id}]
 }
+
+// Copying gives the ids of new images of which the datastore's driver is to make a content:
+// their documents say of what. Change makes them READY.
+func (s *Server) Copying() <-chan int { return s.copying }
 
 // Calls are all requests so far, the ones with a bad session string included.
 func (s *Server) Calls() []Call {
