@@ -21,8 +21,9 @@ func parseMonitor(r io.Reader, name string) (cluster.State, error) {
 	if err != nil {
 		return cluster.State{}, err
 	}
-	state := cluster.State{Clustered: true, Nodes: readNodes(root)}
+	state := cluster.State{Clustered: true}
 	readSummary(&state, root.SelectElement("summary"))
+	state.Nodes = readNodes(root, state.Fencing)
 	for _, e := range root.FindElements("./resources//resource") {
 		if e.SelectAttrValue("id", "") == name {
 			readService(&state.Service, e)
@@ -69,7 +70,9 @@ func readSummary(state *cluster.State, summary *etree.Element) {
 	state.Maintenance = yes(options, "maintenance-mode") || yes(options, "stop-all-resources")
 }
 
-func readNodes(root *etree.Element) []cluster.Node {
+// readNodes: where nodes are not fenced, one that fails is not unclean either, and an earlier
+// fencing proves nothing.
+func readNodes(root *etree.Element, fencing bool) []cluster.Node {
 	fenced := lastFencings(root)
 	var nodes []cluster.Node
 	for _, e := range root.SelectElement("nodes").SelectElements("node") {
@@ -77,7 +80,7 @@ func readNodes(root *etree.Element) []cluster.Node {
 			Name: e.SelectAttrValue("name", ""), Online: yes(e, "online") && !yes(e, "pending"), Unclean: yes(e, "unclean"),
 			Standby: yes(e, "standby") || yes(e, "standby_onfail") || yes(e, "maintenance") || yes(e, "shutdown"),
 		}
-		n.Fenced = !yes(e, "online") && !n.Unclean && fenced[n.Name]
+		n.Fenced = fencing && !yes(e, "online") && !n.Unclean && fenced[n.Name]
 		nodes = append(nodes, n)
 	}
 	return nodes

@@ -85,6 +85,8 @@ func TestProofOfFencing(t *testing.T) {
 			state := parsed(t, before+`<node name="n2" id="2" online="false"`+rest, "one-41")
 			assert.Equal(t, c.fenced, state.Nodes[1].Fenced)
 			assert.False(t, state.Nodes[0].Fenced, "it is online")
+			without := strings.Replace(before+`<node name="n2" id="2" online="false"`+rest, `stonith-enabled="true"`, `stonith-enabled="false"`, 1)
+			assert.False(t, parsed(t, without, "one-41").Nodes[1].Fenced, "nobody fences any more")
 		})
 	}
 }
