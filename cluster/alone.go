@@ -2,6 +2,9 @@ package cluster
 
 // decideAlone is Decide for a node outside any cluster: the domain is all there is.
 func decideAlone(o Order, s State) (Plan, error) {
+	if o.Verb.ChangesHardware() {
+		return decideHardware(o, s)
+	}
 	if err := s.hypervisorAnswers(o); err != nil {
 		return Plan{}, err
 	}
@@ -33,8 +36,8 @@ func decideAlone(o Order, s State) (Plan, error) {
 		}
 		return Plan{Steps: []Step{destroy, await(Off, "", p.Settle), release}}, nil
 	}
-	if !alive {
-		return Plan{}, refuse("%s does not run on %s (the hypervisor says: %s)", o.Service.Name, o.Node, s.Domain)
+	if err := s.mustRun(o); err != nil {
+		return Plan{}, err
 	}
 	switch o.Verb {
 	case VerbReboot:

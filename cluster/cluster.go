@@ -60,7 +60,8 @@ type State struct {
 	Fencing     bool // nodes that fail are fenced
 	Maintenance bool // the cluster looks on and does nothing
 	Service     Condition
-	Domain      Domain // on this node
+	Domain      Domain   // on this node
+	Hardware    Hardware // of it, where it runs and the verb is about that
 }
 
 // Node of a cluster.

@@ -16,6 +16,9 @@ func Decide(o Order, s State) (Plan, error) {
 	if err := s.usable(o); err != nil {
 		return Plan{}, err
 	}
+	if o.Verb.ChangesHardware() {
+		return decideHardware(o, s)
+	}
 	switch o.Verb {
 	case VerbStart:
 		return decideStart(o, s)

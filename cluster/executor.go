@@ -50,6 +50,8 @@ type Executor struct {
 	Volumes func(ctx context.Context, mode lvm.Mode) error // of the order's service, on this node
 	Store   func(ctx context.Context) error                // the service's definition; nil: it is there
 	Log     func(format string, args ...any)
+	// Inspect sees what the order's running domain has; for the verbs that change it.
+	Inspect func(ctx context.Context) (Hardware, error)
 }
 
 // Do sees the state, decides, and does it. A step that fails takes back what came before
@@ -65,6 +67,8 @@ type Executor struct {
 //	move                   a frozen service on the other node     migrate succeeds and thaws
 //	restore                a domain outside of the cluster        restore and deploy hand it over
 //	activate               volumes active here                    the same verb, or DELETE
+//	attach, detach, resize a domain that its definition lacks     the same verb; a new start has what the definition has
+//	eject                  an empty drive                         reconfigure; a new start has its medium
 func (x *Executor) Do(ctx context.Context, o Order) error {
 	_, err := x.Execute(ctx, o)
 	return err
@@ -72,7 +76,7 @@ func (x *Executor) Do(ctx context.Context, o Order) error {
 
 // Execute is Do that also tells the plan.
 func (x *Executor) Execute(ctx context.Context, o Order) (Plan, error) {
-	state, err := x.Stack.Observe(ctx, o.Service)
+	state, err := x.observe(ctx, o)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -85,6 +89,18 @@ func (x *Executor) Execute(ctx context.Context, o Order) (Plan, error) {
 		x.Log("%s: %s", o.Service.Name, plan.Note)
 	}
 	return plan, x.carryOut(ctx, o, plan)
+}
+
+// observe asks the stack, and what the domain has where that matters.
+func (x *Executor) observe(ctx context.Context, o Order) (State, error) {
+	state, err := x.Stack.Observe(ctx, o.Service)
+	if err != nil || !o.Verb.ChangesHardware() || !state.Domain.Alive() {
+		return state, err
+	}
+	if state.Hardware, err = x.Inspect(ctx); err != nil {
+		return state, fmt.Errorf("%w on %s: %w", ErrHypervisor, o.Node, err)
+	}
+	return state, nil
 }
 
 func (x *Executor) carryOut(ctx context.Context, o Order, plan Plan) error {
@@ -171,7 +187,7 @@ func (x *Executor) act(ctx context.Context, o Order, s Step) error {
 }
 
 func (x *Executor) reached(ctx context.Context, o Order, goal Goal) (bool, error) {
-	state, err := x.Stack.Observe(ctx, o.Service)
+	state, err := x.observe(ctx, o)
 	if err != nil {
 		return false, err
 	}
@@ -183,7 +199,7 @@ func (x *Executor) reached(ctx context.Context, o Order, goal Goal) (bool, error
 func (x *Executor) await(ctx context.Context, o Order, s Step) error {
 	deadline := x.Clock.Now().Add(s.Limit)
 	for {
-		state, lookErr := x.Stack.Observe(ctx, o.Service)
+		state, lookErr := x.observe(ctx, o)
 		var met bool
 		if lookErr == nil {
 			var err error
@@ -204,6 +220,9 @@ func (x *Executor) await(ctx context.Context, o Order, s Step) error {
 func standing(o Order, s State) string {
 	c := s.Service
 	text := "the hypervisor here says " + s.Domain.String()
+	if o.Verb.ChangesHardware() {
+		text += fmt.Sprintf(", and the guest has not let go of %s: run the verb again once it has", o.Device)
+	}
 	if !s.Clustered {
 		return text
 	}

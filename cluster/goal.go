@@ -17,6 +17,9 @@ func Reached(goal Goal, node string, o Order, s State) (bool, error) {
 		return stopped(o, s)
 	case Running:
 		return running(node, o, s)
+	case Detached:
+		there, err := s.Hardware.has(o.Device)
+		return !there && s.Domain.Alive(), err
 	}
 	return false, fmt.Errorf("no goal %q", goal)
 }

@@ -19,6 +19,15 @@ const (
 	VerbSave     Verb = "save"
 	VerbRestore  Verb = "restore"
 	VerbMigrate  Verb = "migrate"
+
+	VerbAttachDisk Verb = "attach_disk"
+	VerbDetachDisk Verb = "detach_disk"
+	VerbAttachNIC  Verb = "attach_nic"
+	VerbDetachNIC  Verb = "detach_nic"
+	VerbResize     Verb = "resize"      // processors and memory
+	VerbResizeDisk Verb = "resize_disk" // the guest learns what its volume has
+	VerbEject      Verb = "prereconfigure"
+	VerbInsert     Verb = "reconfigure"
 )
 
 // Order is one verb for one service.
@@ -29,6 +38,11 @@ type Order struct {
 	To      string    // of a migration
 	File    string    // checkpoint of save and restore
 	Now     time.Time // when it was given
+
+	Device    Device // of the verbs that change the hardware
+	SizeMiB   int64  // of resize_disk
+	CPUs      int    // of resize; 0 as it is
+	MemoryMiB int64  // of resize; 0 as it is
 }
 
 // Action is what a step does.
@@ -54,6 +68,12 @@ const (
 	Move     Action = "move"     // the domain to Step.Node, live
 	Activate Action = "activate" // the volumes, exclusively on this node
 	Release  Action = "release"  // them
+	Attach   Action = "attach"   // Order.Device to the domain
+	Detach   Action = "detach"   // it from the domain, once the guest lets go
+	Eject    Action = "eject"    // the medium of the drive
+	Insert   Action = "insert"   // Order.Device into the drive
+	Grow     Action = "grow"     // Order.Device, for the guest
+	Resize   Action = "resize"   // processors and memory of the domain
 	Await    Action = "await"    // Step.For
 )
 
@@ -66,6 +86,8 @@ const (
 	Stopped Goal = "stopped" // on all nodes
 	Frozen  Goal = "frozen"
 	Off     Goal = "off" // the hypervisor of this node says that the domain is gone
+
+	Detached Goal = "detached" // the same of Order.Device
 )
 
 // Step of a plan.

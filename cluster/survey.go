@@ -8,6 +8,13 @@ type Survey struct {
 	Quorate bool
 	Nodes   []Node
 	VMs     []Surveyed
+	// Maintenance: the cluster looks on and does nothing.
+	Maintenance bool
+}
+
+// Of is the state of one VM, with what the hypervisor of this node says of it.
+func (s Survey) Of(service Condition, domain Domain) State {
+	return State{Clustered: true, Self: s.Self, Quorate: s.Quorate, Nodes: s.Nodes, Maintenance: s.Maintenance, Service: service, Domain: domain}
 }
 
 // Surveyed is the service of one VM.

@@ -53,6 +53,8 @@ var Agent = Registry{
 		Doc: "The libvirt of another node, for live migrations; %s stands for the node's name. root of each node must be let in there."},
 	{Name: "MIGRATE_OPTIONS", Kind: KindText, Default: "", List: true, Optional: true,
 		Doc: "Further options of virsh migrate, separated by blanks."},
+	{Name: "REMOTES", Kind: KindPath, Default: "/var/tmp/one",
+		Doc: "Where OpenNebula's scripts are on this node. OWNER runs the network drivers' (vnm/) for VMs that a cluster starts or moves by itself."},
 	{Name: "PACEMAKER_AFTER", Kind: KindName, Default: "", Optional: true,
 		Doc: "Resource of Pacemaker that a VM needs where it runs, and that is started before it: the clone that mounts the system datastore."},
 }

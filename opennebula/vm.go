@@ -19,6 +19,7 @@ type VM struct {
 	LCMState  LCMState // counts while State is StateActive
 
 	Disks []Disk
+	NICs  []NIC
 	// ContextDisk is the DISK_ID of the contextualization CD, or None.
 	ContextDisk int
 	History     []History
@@ -95,7 +96,7 @@ func readVM(root *etree.Element) (*VM, error) {
 	vm.Access = readAccess(f)
 	vm.Backup = attributes(root.FindElement("BACKUPS/BACKUP_CONFIG"))
 	vm.UserAttributes = attributes(root.SelectElement("USER_TEMPLATE"))
-	for _, read := range []func(*etree.Element) error{vm.readDisks, vm.readContext, vm.readHistory, vm.readSnapshots} {
+	for _, read := range []func(*etree.Element) error{vm.readDisks, vm.readNICs, vm.readContext, vm.readHistory, vm.readSnapshots} {
 		if f.err == nil {
 			f.err = read(root)
 		}

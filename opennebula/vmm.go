@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/beevik/etree"
 )
 
 // VMMCall is one call of a VMM driver's script by one_vmm_exec, its arguments typed and
@@ -42,6 +44,8 @@ type VMMCall struct {
 type VMMAction struct {
 	VM        *VM
 	Datastore *Datastore // system datastore; nil up to 4.14
+
+	vm *etree.Element
 }
 
 // ServiceName is the name of a VM for the hypervisor and for a cluster: one-42.
@@ -156,7 +160,7 @@ func ReadVMMAction(r io.Reader) (*VMMAction, error) {
 	if vm == nil {
 		return nil, fmt.Errorf("VMM_DRIVER_ACTION_DATA: %w: VM is missing", ErrDocument)
 	}
-	a := &VMMAction{}
+	a := &VMMAction{vm: vm}
 	if a.VM, err = readVM(vm); err != nil {
 		return nil, err
 	}

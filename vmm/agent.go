@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"one-clvm/cluster"
+	"one-clvm/cluster/virsh"
+	"one-clvm/internal/failpoint"
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
 	"one-clvm/opennebula"
@@ -34,13 +36,19 @@ type Agent struct {
 // was already told there.
 func (a *Agent) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	lines := json.NewEncoder(out)
+	// A peer that is gone does not end the verb: it converges either way.
+	log := func(format string, args ...any) { _ = lines.Encode(Line{Log: fmt.Sprintf(format, args...)}) }
 	q, err := readRequest(in, &a.Config)
-	if err == nil {
-		// A peer that is gone does not end the verb: it converges either way.
-		log := func(format string, args ...any) { _ = lines.Encode(Line{Log: fmt.Sprintf(format, args...)}) }
+	last := Line{Done: true}
+	switch {
+	case err != nil:
+	case q.Verb == VerbPoll:
+		last.Survey, err = a.survey(ctx)
+	case q.Verb == verbNetworks:
+		err = a.networks(q, log).run(ctx, pre)
+	default:
 		err = a.perform(ctx, q, log)
 	}
-	last := Line{Done: true}
 	if err != nil {
 		last.Error = err.Error()
 	}
@@ -52,19 +60,37 @@ func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)
 	if err != nil {
 		return err
 	}
-	defer lock.Close() // the lock ends with the descriptor
+	defer unlock(lock, a.Clock)
 	job := &job{Agent: a, q: q, volumes: volumes{agents: a.Agents, groups: a.Groups, vm: q.VM, ds: q.DS, home: q.Home, lockWait: q.Settle}}
-	if q.Verb == cluster.VerbStart {
-		if job.checked, err = job.check(ctx, q.Domain); err != nil {
-			return err
-		}
+	var device cluster.Device
+	switch {
+	case q.Verb == cluster.VerbStart:
+		job.checked, err = job.check(ctx, q.Domain)
+	case q.Verb.ChangesHardware():
+		device, err = job.prepareHardware(ctx)
+	}
+	if err != nil {
+		return err
 	}
 	stack, err := a.Stack(func() (string, error) { return job.document(ctx) })
 	if err != nil {
 		return err
 	}
 	x := &cluster.Executor{Stack: stack, Runner: a.Runner, Clock: a.Clock, Log: log, Volumes: job.activate, Store: job.store}
-	return x.Do(ctx, q.order(&a.Config))
+	order := job.q.order(&a.Config)
+	order.Device = device
+	x.Inspect = func(ctx context.Context) (cluster.Hardware, error) { return a.virsh().Inspect(ctx, order.Service) }
+	return x.Do(ctx, order)
+}
+
+// virsh asks this node's libvirt.
+func (a *Agent) virsh() *virsh.Client {
+	return &virsh.Client{Runner: a.Runner, MigrationURI: a.Config.MigrationURI, MigrateOptions: a.Config.MigrateOptions}
+}
+
+// networks are those of the request's VM.
+func (a *Agent) networks(q Request, log func(string, ...any)) *networks {
+	return &networks{runner: a.Runner, remotes: a.Config.Remotes, owner: a.Config.Owner, vm: q.VM, home: q.Home, log: log}
 }
 
 // job is one request.
@@ -72,7 +98,7 @@ type job struct {
 	*Agent
 	q       Request
 	volumes volumes
-	checked *domain.Domain // of deploy
+	checked *domain.Domain // what is to be stored
 }
 
 // activate is for the stacks without a resource agent, and for domains that no cluster knows.
@@ -92,8 +118,8 @@ func (j *job) activate(ctx context.Context, mode lvm.Mode) error {
 	return v.set(ctx, Here, mode, nil)
 }
 
-// store puts the domain that came with the request into the home, where it is started from,
-// once it is decided that it will be. A crash leaves the file, which goes with the home.
+// store puts the domain as the verb makes it into the home, where it is started from. A crash
+// leaves the file of before, or the new one, which goes with the home.
 func (j *job) store(context.Context) error {
 	text, err := j.checked.Bytes()
 	if err != nil {
@@ -104,17 +130,22 @@ func (j *job) store(context.Context) error {
 		return err
 	}
 	defer h.close()
-	return h.write(definitionName, string(text))
+	if err := h.write(definitionName, string(text)); err != nil {
+		return err
+	}
+	failpoint.Hit("vmm.stored")
+	switch {
+	case j.q.Verb == cluster.VerbStart: // oned has just written a newer one
+		return h.remove(networkName)
+	case j.q.Networks != "":
+		return h.write(networkName, j.q.Networks)
+	}
+	return nil
 }
 
 // document reads the stored domain, and checks it again: others may write in the home.
 func (j *job) document(ctx context.Context) (string, error) {
-	h, err := openHome(j.q.Home)
-	if err != nil {
-		return "", err
-	}
-	defer h.close()
-	text, err := h.read(definitionName)
+	text, err := j.stored()
 	if err != nil {
 		return "", err
 	}
@@ -126,19 +157,37 @@ func (j *job) document(ctx context.Context) (string, error) {
 	return string(checked), err
 }
 
-func (j *job) check(ctx context.Context, text string) (*domain.Domain, error) {
+func (j *job) stored() (string, error) {
 	h, err := openHome(j.q.Home)
 	if err != nil {
+		return "", err
+	}
+	defer h.close()
+	return h.read(definitionName)
+}
+
+func (j *job) check(ctx context.Context, text string) (*domain.Domain, error) {
+	owner, err := j.owner(ctx)
+	if err != nil {
 		return nil, err
+	}
+	return domain.Read(strings.NewReader(text), owner)
+}
+
+// owner is the VM and what is its own.
+func (j *job) owner(ctx context.Context) (domain.Owner, error) {
+	h, err := openHome(j.q.Home)
+	if err != nil {
+		return domain.Owner{}, err
 	}
 	defer h.close()
 	files, err := h.entries()
 	if err != nil {
-		return nil, err
+		return domain.Owner{}, err
 	}
 	disks, err := j.volumes.owned(ctx)
 	if err != nil {
-		return nil, err
+		return domain.Owner{}, err
 	}
-	return domain.Read(strings.NewReader(text), domain.Owner{VM: j.q.VM, Home: j.q.Home, Volumes: devices(disks), Files: files})
+	return domain.Owner{VM: j.q.VM, Home: j.q.Home, Volumes: devices(disks), Files: files}, nil
 }

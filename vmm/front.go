@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"one-clvm/cluster"
 	"one-clvm/cxmrc"
@@ -22,10 +24,16 @@ import (
 // success.
 var ErrNotYet = errors.New("not supported by this release of one-clvm")
 
+// ErrNoSnapshots says why there are none of whole VMs.
+var ErrNoSnapshots = errors.New("libvirt keeps a snapshot of a whole VM inside its disks, which must be QCOW2 for that, and those of this VM are raw (volumes on the SAN): take snapshots of its disks (onevm disk-snapshot-create), or suspend it")
+
 // Driver is the end without privileges.
 type Driver struct {
-	Config *cxmrc.Config
-	Agent  []string // argument vector that starts the privileged end
+	Config  *cxmrc.Config
+	Release opennebula.Version // of oned; says where a call's document is
+	Agent   []string           // argument vector that starts the privileged end
+	// Remote is the same for another node's, from the front-end.
+	Remote func(host string) []string
 	Runner run.Runner
 	Report *opennebula.Reporter
 	Stdin  io.Reader
@@ -39,25 +47,26 @@ func (d *Driver) Do(ctx context.Context, verb string, argv []string) error {
 		return err
 	}
 	q, err := d.request(call)
+	var survey *Survey
 	if err == nil {
-		err = d.ask(ctx, q)
+		survey, err = d.ask(ctx, d.peer(call), q)
 	}
 	if err != nil {
 		return fmt.Errorf("%s of VM %d on %s: %w", call.Verb, call.VM, call.Host, err)
 	}
-	if q.Verb == cluster.VerbStart {
+	switch q.Verb {
+	case cluster.VerbStart:
 		_, err = fmt.Fprintln(d.Stdout, call.DeployID)
+	case VerbPoll:
+		err = d.printPoll(call, survey)
 	}
 	return err
 }
 
 // request is made of a call alone: what is in force on the node is not known here.
 func (d *Driver) request(call opennebula.VMMCall) (Request, error) {
-	q := Request{
-		Verb: cluster.Verb(call.Verb), VM: call.VM, DS: call.File.Datastore, Node: call.Host, To: call.To,
-		Start: d.Config.Int("START_TIMEOUT"), Shutdown: d.Config.Int("SHUTDOWN_TIMEOUT"),
-		Migrate: d.Config.Int("MIGRATION_TIMEOUT"), Settle: d.Config.Int("SETTLE_TIMEOUT"),
-	}
+	q := d.patience()
+	q.Verb, q.VM, q.DS, q.Node, q.To = cluster.Verb(call.Verb), call.VM, call.File.Datastore, call.Host, call.To
 	if call.File.Base != "" {
 		q.Home = call.File.Home()
 	}
@@ -68,32 +77,126 @@ func (d *Driver) request(call opennebula.VMMCall) (Request, error) {
 			return q, fmt.Errorf("domain on standard input: %w", err)
 		}
 		q.Domain = string(domain)
-	case "shutdown", "cancel", "reboot", "reset", "save", "restore", "migrate":
+	case "shutdown", "cancel", "reboot", "reset", "save", "restore", "migrate", "poll":
+	case "migrate_local":
+		q.Verb = cluster.VerbMigrate
+	case "snapshot_create", "snapshot_revert", "snapshot_delete":
+		return q, ErrNoSnapshots
 	default:
+		if q.Verb.ChangesHardware() {
+			return q, d.hardware(call, &q)
+		}
 		return q, ErrNotYet
 	}
 	return q, nil
 }
 
-// ask starts the privileged end and passes on what it says.
-func (d *Driver) ask(ctx context.Context, q Request) error {
-	text, err := json.Marshal(q)
+func (d *Driver) patience() Request {
+	return Request{
+		Start: d.Config.Int("START_TIMEOUT"), Shutdown: d.Config.Int("SHUTDOWN_TIMEOUT"),
+		Migrate: d.Config.Int("MIGRATION_TIMEOUT"), Settle: d.Config.Int("SETTLE_TIMEOUT"),
+	}
+}
+
+// hardware fills in what the verbs on a running VM's hardware are about.
+func (d *Driver) hardware(call opennebula.VMMCall, q *Request) error {
+	action, err := d.document(call)
 	if err != nil {
 		return err
 	}
+	vm := action.VM
+	if last := vm.Last(); q.Home == "" && last != nil {
+		q.DS = last.DatastoreID
+	} else if q.Home == "" {
+		q.DS = opennebula.None
+	}
+	q.Target, q.MAC = call.Target, call.MAC
+	switch q.Verb {
+	case cluster.VerbAttachDisk:
+		disk, _ := vm.Disk(call.File.Disk) // up to 4.14 there is no document
+		q.Device, err = diskDocument(call, disk)
+	case cluster.VerbAttachNIC:
+		q.Target = ""
+		if q.Device, err = nicDocument(call, vm.NIC(call.MAC)); err == nil {
+			q.Networks, err = action.NetworkDocument("")
+		}
+	case cluster.VerbDetachNIC:
+		q.Networks, err = action.NetworkDocument(call.MAC)
+	case cluster.VerbInsert:
+		q.Disk = call.File.Disk
+	case cluster.VerbResizeDisk:
+		q.Disk, q.SizeMiB = call.Disk, call.SizeMiB
+	case cluster.VerbResize:
+		err = resizes(vm, q)
+	}
+	return err
+}
+
+// document is the call's, empty where the release gives none.
+func (d *Driver) document(call opennebula.VMMCall) (*opennebula.VMMAction, error) {
+	if call.Message != nil {
+		return call.Message, nil
+	}
+	if !call.ReadsAction(d.Release) {
+		return &opennebula.VMMAction{VM: &opennebula.VM{ID: call.VM}}, nil
+	}
+	action, err := opennebula.ReadVMMAction(d.Stdin)
+	if err != nil {
+		return nil, fmt.Errorf("document on standard input: %w", err)
+	}
+	if action.VM.ID != call.VM {
+		return nil, fmt.Errorf("document on standard input: it is of VM %d", action.VM.ID)
+	}
+	return action, nil
+}
+
+// resizes reads what the VM is to have from now on.
+func resizes(vm *opennebula.VM, q *Request) error {
+	if mode := vm.Attributes["MEMORY_RESIZE_MODE"]; strings.EqualFold(mode, "HOTPLUG") {
+		return fmt.Errorf("MEMORY_RESIZE_MODE=%s: %w: use BALLOONING", mode, ErrNotYet)
+	}
+	var err error
+	if text := vm.Attributes["VCPU"]; text != "" {
+		if q.CPUs, err = strconv.Atoi(text); err != nil {
+			return fmt.Errorf("VCPU: %w", err)
+		}
+	}
+	if text := vm.Attributes["MEMORY"]; text != "" {
+		if q.MemoryMiB, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return fmt.Errorf("MEMORY: %w", err)
+		}
+	}
+	return nil
+}
+
+// peer is where the privileged end is: on this node, but for a verb that is called on the
+// front-end.
+func (d *Driver) peer(call opennebula.VMMCall) []string {
+	if call.Verb == "migrate_local" {
+		return d.Remote(call.Host)
+	}
+	return d.Agent
+}
+
+// ask starts the privileged end and passes on what it says.
+func (d *Driver) ask(ctx context.Context, agent []string, q Request) (*Survey, error) {
+	text, err := json.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
 	answer := &answer{report: d.Report}
-	_, err = d.Runner.Run(ctx, run.Cmd{Path: d.Agent[0], Args: d.Agent[1:], Stdin: bytes.NewReader(text), Stdout: answer})
+	_, err = d.Runner.Run(ctx, run.Cmd{Path: agent[0], Args: agent[1:], Stdin: bytes.NewReader(text), Stdout: answer})
 	switch {
 	case answer.broken != nil:
-		return answer.broken
+		return nil, answer.broken
 	case answer.done && answer.failure != "":
-		return errors.New(answer.failure)
+		return nil, errors.New(answer.failure)
 	case answer.done:
-		return nil
+		return answer.survey, nil
 	case err != nil:
-		return fmt.Errorf("the privileged end did not answer: %w; is sudoers.d/one-clvm-vmm installed on this node?", err)
+		return nil, fmt.Errorf("the privileged end did not answer: %w; is sudoers.d/one-clvm-vmm installed on this node?", err)
 	}
-	return errors.New("the privileged end ended without a result; run the verb again")
+	return nil, errors.New("the privileged end ended without a result; run the verb again")
 }
 
 // answer takes the lines of an answer as they come.
@@ -102,6 +205,7 @@ type answer struct {
 	rest    []byte
 	done    bool
 	failure string
+	survey  *Survey
 	broken  error
 }
 
@@ -129,7 +233,7 @@ func (a *answer) line(text []byte) {
 	}
 	switch {
 	case l.Done:
-		a.done, a.failure = true, l.Error
+		a.done, a.failure, a.survey = true, l.Error, l.Survey
 	case l.Warn:
 		a.report.Warn("%s", l.Log)
 	default:

@@ -91,14 +91,150 @@ func TestOtherVerbs(t *testing.T) {
 	}
 }
 
-func TestVerbsThatAreNotThereYetSaySo(t *testing.T) {
-	for _, line := range []string{"poll one-42 node1 42 node1", "detach_nic one-42 02:00:c0:a8:00:01 42 node1", "snapshot_create one-42 0 42 node1",
-		"migrate_local one-42 node2 node1 42 node1", "resize one-42 42 node1", "prereconfigure one-42 hda 42 node1"} {
+func TestSnapshotsOfWholeVMsSayWhatToDo(t *testing.T) {
+	for _, line := range []string{"snapshot_create one-42 0 42 node1", "snapshot_revert one-42 snap-0 42 node1", "snapshot_delete one-42 snap-0 42 node1"} {
 		p := &peer{}
 		d, _, _ := front(p, "")
 		words := strings.Fields(line)
-		require.ErrorIs(t, d.Do(t.Context(), words[0], words[1:]), ErrNotYet, line)
+		err := d.Do(t.Context(), words[0], words[1:])
+		require.ErrorIs(t, err, ErrNoSnapshots, line)
+		require.ErrorContains(t, err, "onevm disk-snapshot-create")
 		assert.Empty(t, p.argv)
+	}
+}
+
+func TestMigrateLocalIsMigrateFromTheFrontEnd(t *testing.T) {
+	p := &peer{says: done}
+	d, _, _ := front(p, "")
+	d.Remote = func(host string) []string { return []string{"ssh", host, "agent"} }
+	require.NoError(t, d.Do(t.Context(), "migrate_local", []string{"one-42", "node2", "node1", "42", "node1"}))
+	assert.Equal(t, []string{"ssh", "node1", "agent"}, p.argv)
+	assert.Equal(t, []any{cluster.VerbMigrate, "node2"}, []any{p.got.Verb, p.got.To})
+}
+
+// action is a call's document.
+func action(template string) string {
+	return "<VMM_DRIVER_ACTION_DATA><VM><ID>42</ID><TEMPLATE>" + template + "</TEMPLATE><HISTORY_RECORDS><HISTORY><SEQ>0</SEQ><HOSTNAME>node1</HOSTNAME><DS_ID>101</DS_ID></HISTORY></HISTORY_RECORDS></VM></VMM_DRIVER_ACTION_DATA>"
+}
+
+func TestVerbsOnHardware(t *testing.T) {
+	const home = "/var/lib/one/datastores/101/42"
+	disk := action("<DISK><DISK_ID>5</DISK_ID><TYPE>CDROM</TYPE><CACHE>writeback</CACHE><IO>native</IO><READONLY>YES</READONLY><TOTAL_IOPS_SEC>100</TOTAL_IOPS_SEC></DISK>")
+	nic := action("<NIC><NIC_ID>1</NIC_ID><MAC>02:00:c0:A8:00:01</MAC><BRIDGE_TYPE>openvswitch</BRIDGE_TYPE><MODEL>virtio</MODEL><VIRTIO_QUEUES>2</VIRTIO_QUEUES><FILTER>clean-traffic</FILTER><IP>10.0.0.1</IP><INBOUND_AVG_BW>512</INBOUND_AVG_BW></NIC>")
+	encoded := string(opennebula.EncodeDocument([]byte(disk)))
+	for _, c := range []struct {
+		line, stdin string
+		want        Request
+	}{
+		{"attach_disk one-42 " + home + "/disk.5 sde 4 42 node1", "", Request{Verb: cluster.VerbAttachDisk, DS: 101, Home: home, Target: "sde", Device: `<disk type="file" device="disk"><driver name="qemu" type="raw"/><source file="` + home + `/disk.5"/><target dev="sde"/>` +
+			`<address type="drive" controller="0" bus="0" target="4" unit="0"/></disk>`}},
+		{"attach_disk one-42 " + home + "/disk.5 vde 4 " + encoded + " 42 node1", "", Request{Verb: cluster.VerbAttachDisk, DS: 101, Home: home, Target: "vde", Device: `<disk type="file" device="cdrom"><driver name="qemu" type="raw" cache="writeback" io="native"/><source file="` + home + `/disk.5"/>` +
+			`<target dev="vde"/><readonly/><iotune><total_iops_sec>100</total_iops_sec></iotune></disk>`}},
+		{"detach_disk one-42 " + home + "/disk.5 sde 4 42 node1", disk, Request{Verb: cluster.VerbDetachDisk, DS: 101, Home: home, Target: "sde"}},
+		{"attach_nic one-42 02:00:c0:a8:00:01 br0 virtio 802.1Q one-42-1 42 node1", nic, Request{Verb: cluster.VerbAttachNIC, DS: 101, MAC: "02:00:c0:a8:00:01", Device: `<interface type="bridge"><virtualport type="openvswitch"/><source bridge="br0"/>` +
+			`<mac address="02:00:c0:a8:00:01"/><target dev="one-42-1"/><model type="virtio"/><driver name="vhost" queues="2"/><filterref filter="clean-traffic"><parameter name="IP" value="10.0.0.1"/></filterref><bandwidth><inbound average="512"/></bandwidth></interface>`}},
+		{"detach_nic one-42 02:00:c0:a8:00:01 42 node1", nic, Request{Verb: cluster.VerbDetachNIC, DS: 101, MAC: "02:00:c0:a8:00:01"}},
+		{"resize one-42 42 node1", action("<VCPU>4</VCPU><MEMORY>1024</MEMORY>"), Request{Verb: cluster.VerbResize, DS: 101, CPUs: 4, MemoryMiB: 1024}},
+		{"resize_disk one-42 1 2048 " + encoded + " node1 42 node1", "", Request{Verb: cluster.VerbResizeDisk, DS: 101, Disk: 1, SizeMiB: 2048}},
+		{"prereconfigure one-42 hda 42 node1", action(""), Request{Verb: cluster.VerbEject, DS: 101, Target: "hda"}},
+		{"reconfigure one-42 hda " + home + "/disk.4 42 node1", action(""), Request{Verb: cluster.VerbInsert, DS: 101, Home: home, Target: "hda", Disk: 4}},
+	} {
+		p := &peer{says: done}
+		d, stdout, _ := front(p, c.stdin)
+		d.Release = opennebula.Version{Major: 7, Minor: 4}
+		if c.stdin == "" {
+			d.Release = opennebula.Version{Major: 4, Minor: 14}
+		}
+		words := strings.Fields(c.line)
+		require.NoError(t, d.Do(t.Context(), words[0], words[1:]), c.line)
+		c.want.VM, c.want.Node, c.want.Start, c.want.Shutdown, c.want.Migrate, c.want.Settle = 42, "node1", 120, 300, 3600, 60
+		networks := p.got.Networks
+		p.got.Networks = ""
+		assert.Equal(t, c.want, p.got, c.line)
+		assert.Equal(t, c.want.MAC != "", networks != "", c.line)
+		assert.Empty(t, stdout.String())
+	}
+}
+
+func TestNetworksAfterHotplug(t *testing.T) {
+	document := action("<NIC><MAC>02:00:c0:a8:00:01</MAC></NIC><NIC><ATTACH>YES</ATTACH><MAC>02:00:C0:a8:00:02</MAC></NIC>")
+	for line, want := range map[string]string{
+		"attach_nic one-42 02:00:c0:a8:00:02 br0 - fw one-42-1 42 node1": "<NIC><MAC>02:00:c0:a8:00:01</MAC></NIC><NIC><MAC>02:00:C0:a8:00:02</MAC></NIC></TEMPLATE>",
+		"detach_nic one-42 02:00:c0:a8:00:02 42 node1":                   "<TEMPLATE><NIC><MAC>02:00:c0:a8:00:01</MAC></NIC></TEMPLATE>",
+	} {
+		p := &peer{says: done}
+		d, _, _ := front(p, document)
+		d.Release = opennebula.Version{Major: 7, Minor: 4}
+		words := strings.Fields(line)
+		require.NoError(t, d.Do(t.Context(), words[0], words[1:]), line)
+		assert.Contains(t, p.got.Networks, want)
+		assert.True(t, strings.HasPrefix(p.got.Networks, "<VM><ID>42</ID>"))
+	}
+}
+
+// TestVerbsOnHardwareThatSayNothing: what the document has not, or has wrong.
+func TestVerbsOnHardwareThatSayNothing(t *testing.T) {
+	for _, c := range [][3]string{
+		{"detach_nic one-42 02:00:c0:a8:00:01 42 node1", "", "document on standard input"},
+		{"detach_nic one-42 02:00:c0:a8:00:01 42 node1", strings.ReplaceAll(action(""), "<ID>42", "<ID>43"), "it is of VM 43"},
+		{"resize one-42 42 node1", action("<VCPU>x</VCPU>"), "VCPU"},
+		{"resize one-42 42 node1", action("<MEMORY>x</MEMORY>"), "MEMORY"},
+		{"resize one-42 42 node1", action("<MEMORY>1024</MEMORY><MEMORY_RESIZE_MODE>HOTPLUG</MEMORY_RESIZE_MODE>"), "BALLOONING"},
+	} {
+		p := &peer{}
+		d, _, _ := front(p, c[1])
+		d.Release = opennebula.Version{Major: 7, Minor: 4}
+		words := strings.Fields(c[0])
+		require.ErrorContains(t, d.Do(t.Context(), words[0], words[1:]), c[2], c[0])
+		assert.Empty(t, p.argv)
+	}
+}
+
+const surveyed = `{"done":true,"survey":{"clustered":true,"vms":[{"vm":42,"report":"running","here":true,"cpu":12.5,"figures":{"MemoryKiB":1024,"NetRX":1,"NetTX":2}},{"vm":43,"report":"unknown","here":false,"cpu":-1}]}}` + "\n"
+
+func TestPollPrintsOneLine(t *testing.T) {
+	for line, want := range map[string]string{
+		"poll one-42 node1 42 node1": "STATE=a CPU=12.5 MEMORY=1024 NETRX=1 NETTX=2 DISKRDBYTES=0 DISKWRBYTES=0 DISKRDIOPS=0 DISKWRIOPS=0\n",
+		"poll one-43 node1 43 node1": "STATE=-\n",
+		"poll one-44 node1 44 node1": "STATE=d\n",
+	} {
+		d, stdout, _ := front(&peer{says: surveyed}, "")
+		d.Release = opennebula.Version{Major: 5, Minor: 10}
+		words := strings.Fields(line)
+		require.NoError(t, d.Do(t.Context(), words[0], words[1:]), line)
+		assert.Equal(t, want, stdout.String())
+	}
+	d, _, _ := front(&peer{says: done}, "")
+	require.ErrorContains(t, d.Do(t.Context(), "poll", []string{"one-42", "node1", "42", "node1"}), "gave no figures")
+}
+
+func TestProbes(t *testing.T) {
+	for probe, want := range map[Probe]string{
+		ProbeStatus:  "SYNC_STATE=yes\nMISSING_STATE=UNKNOWN\nVM = [ ID=\"42\", DEPLOY_ID=\"one-42\", STATE=\"RUNNING\" ]\n",
+		ProbeMonitor: "VM = [ ID=\"42\", DEPLOY_ID=\"one-42\", MONITOR=\"",
+	} {
+		p := &peer{says: surveyed}
+		d, stdout, _ := front(p, "<MONITOR_CONFIGURATION/>")
+		require.NoError(t, d.Monitor(t.Context(), probe))
+		assert.Contains(t, stdout.String(), want)
+		assert.Equal(t, VerbPoll, p.got.Verb)
+	}
+	d, stdout, _ := front(&peer{says: strings.Replace(surveyed, `"clustered":true`, `"clustered":false`, 1)}, "")
+	require.NoError(t, d.Monitor(t.Context(), ProbeStatus))
+	assert.Contains(t, stdout.String(), "MISSING_STATE=POWEROFF\n", "outside of a cluster nobody else has it")
+	d, stdout, _ = front(&peer{says: surveyed}, "")
+	require.NoError(t, d.PollAll(t.Context()))
+	assert.Equal(t, "VM_POLL=YES\nVM=[\n  ID=42,\n  DEPLOY_ID=one-42,\n  POLL=\"STATE=a USEDCPU=12.5 USEDMEMORY=1024 NETRX=1 NETTX=2 DISKRDBYTES=0 DISKWRBYTES=0 DISKRDIOPS=0 DISKWRIOPS=0\" ]\n", stdout.String())
+	d, stdout, _ = front(&peer{says: `{"done":true,"error":"libvirt does not answer"}` + "\n"}, "")
+	require.ErrorContains(t, d.Monitor(t.Context(), ProbeStatus), "libvirt does not answer")
+	assert.Empty(t, stdout.String(), "what is printed counts")
+}
+
+func TestProbeOf(t *testing.T) {
+	assert.Equal(t, ProbeStatus, ProbeOf("/var/tmp/one/im/rhcs-probes.d/vm/status/one-clvm"))
+	assert.Equal(t, ProbeMonitor, ProbeOf("/var/tmp/one/im/kvm-probes.d/vm/monitor/x"))
+	for _, other := range []string{"/var/tmp/one/vmm/rhcs/poll", "poll", "/var/tmp/one/im/kvm-probes.d/host/monitor/x", "/x/vm/status/y", "/var/tmp/one/im/kvm-probes.d/vm/snapshot/x"} {
+		assert.Empty(t, ProbeOf(other), other)
 	}
 }
 

@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/beevik/etree"
 	"github.com/stretchr/testify/require"
 
 	"one-clvm/agent"
@@ -19,6 +21,7 @@ import (
 	"one-clvm/cluster/virsh"
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
+	"one-clvm/opennebula"
 )
 
 // node is a node without a cluster: a libvirt with one domain, volumes, and a clock that
@@ -34,13 +37,24 @@ type node struct {
 	calls    []string
 	now      time.Time
 	base     string
+
+	disks  map[string]string // of the running domain, by target
+	nics   []string
+	report string // of crm_mon, where there is a cluster; down where that does not answer
+	peer   *node  // where migrations go
+	memory string // KiB that it may have at most
+	holds  bool   // the guest does not let go of a device
+	stats  string // answer of domstats
+	dies   int    // after that many calls that change something, the process dies
+	asked  int    // how often domstats was called
 }
 
 func newNode(t *testing.T) *node {
-	n := &node{fail: map[string]error{}, manager: "dlm", base: t.TempDir(), now: time.Unix(1e9, 0)}
+	n := &node{fail: map[string]error{}, manager: "dlm", memory: "2097152", base: t.TempDir(), now: time.Unix(1e9, 0)}
 	for disk := range 2 {
 		n.volumes = append(n.volumes, lvm.Volume{Group: "vg-one", Name: fmt.Sprintf("lv-one-42-%d", disk), Path: fmt.Sprintf("/dev/vg-one/lv-one-42-%d", disk), Tags: lvm.DiskTags(42, disk, 101)})
 	}
+	n.disks = map[string]string{"vda": "/dev/vg-one/lv-one-42-1"}
 	n.volumes = append(n.volumes, lvm.Volume{Group: "vg-one", Name: "lv-one-4-2", Path: "/dev/vg-one/lv-one-4-2", Tags: lvm.DiskTags(4, 2, 101)})
 	require.NoError(t, os.MkdirAll(n.home(), 0o755))
 	return n
@@ -49,7 +63,18 @@ func newNode(t *testing.T) *node {
 func (n *node) home() string { return filepath.Join(n.base, "101", "42") }
 
 func (n *node) config() Config {
-	return Config{HomeBases: []string{n.base}, Hypervisor: "qemu:///system", MigrationURI: "qemu+ssh://%s/system", LockDir: filepath.Join(n.base, "locks")}
+	return Config{HomeBases: []string{n.base}, Hypervisor: "qemu:///system", MigrationURI: "qemu+ssh://%s/system", LockDir: filepath.Join(n.base, "locks"), Remotes: "/var/tmp/one", Owner: "oneadmin"}
+}
+
+// death is that of the process: nothing is taken back.
+type death struct{}
+
+// ended is told after each call.
+func (n *node) ended() {
+	if n.dies > 0 && len(n.calls) >= n.dies {
+		n.dies = 0
+		panic(death{})
+	}
 }
 
 func (n *node) note(call string) error {
@@ -62,11 +87,29 @@ func (n *node) note(call string) error {
 	return nil
 }
 
-// Run implements run.Runner: virsh.
-func (n *node) Run(_ context.Context, c run.Cmd) (run.Result, error) {
+// Run implements run.Runner: virsh, the scripts of network drivers, and another node.
+func (n *node) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
+	defer n.ended()
+	switch c.Path {
+	case "runuser":
+		return n.network(c)
+	case "ssh":
+		return n.other(ctx, c)
+	case "crm_mon", "crm_node", "cibadmin", "crm_resource":
+		return n.tool(c)
+	}
 	verb := c.Args[2]
-	if verb == "domstate" {
+	switch verb {
+	case "domstate":
 		return n.domstate()
+	case "dumpxml":
+		return run.Result{Stdout: []byte(n.dumpxml())}, nil
+	case "domstats":
+		n.asked++
+		if n.down {
+			return n.failure("error: failed to connect to the hypervisor")
+		}
+		return run.Result{Stdout: []byte(n.stats)}, nil
 	}
 	if err := n.note("virsh " + strings.Join(c.Args[2:], " ")); err != nil {
 		return run.Result{Status: 1}, err
@@ -78,31 +121,114 @@ func (n *node) Run(_ context.Context, c run.Cmd) (run.Result, error) {
 			return run.Result{}, err
 		}
 		n.created, n.state = string(text), "running"
+		if err := n.plug(n.created); err != nil {
+			return run.Result{}, err
+		}
 	case "shutdown":
 		if !n.stubborn {
 			n.state = ""
 		}
-	case "destroy", "migrate", "save":
+	case "migrate":
+		if n.peer != nil {
+			n.peer.state, n.peer.disks, n.peer.nics, n.peer.memory = n.state, n.disks, n.nics, n.memory
+		}
 		n.state = ""
+	case "destroy", "save":
+		n.state = ""
+	case "attach-device":
+		return run.Result{}, n.attach(c.Stdin)
+	case "detach-disk":
+		if !n.holds {
+			delete(n.disks, c.Args[4])
+		}
+	case "detach-interface":
+		n.nics = slices.DeleteFunc(n.nics, func(mac string) bool { return mac == c.Args[6] })
+	case "change-media":
+		n.disks[c.Args[4]] = ""
+		if slices.Contains(c.Args, "--insert") {
+			n.disks[c.Args[4]] = c.Args[5]
+		}
 	}
 	return run.Result{}, nil
 }
 
-func (n *node) domstate() (run.Result, error) {
-	failure := func(text string) (run.Result, error) {
-		return run.Result{Status: 1}, &run.Error{Argv: []string{"virsh"}, Status: 1, Stderr: text, Err: errors.New("exit status 1")}
+// network is a script of a network driver; what it reads has to be the VM's document.
+func (n *node) network(c run.Cmd) (run.Result, error) {
+	text, err := opennebula.ReadDocument(c.Stdin)
+	if err != nil || !strings.HasPrefix(string(text), "<VM>") {
+		return run.Result{Status: 1}, fmt.Errorf("document %q: %w", text, err)
 	}
+	return run.Result{}, n.note(strings.Join(c.Args, " "))
+}
+
+// other is the privileged end of the node that a migration goes to.
+func (n *node) other(ctx context.Context, c run.Cmd) (run.Result, error) {
+	if err := n.note("ssh " + c.Args[0]); err != nil {
+		return run.Result{Status: 255}, err
+	}
+	return run.Result{}, n.agent().Serve(ctx, c.Stdin, c.Stdout)
+}
+
+func (n *node) attach(document io.Reader) error {
+	doc := etree.NewDocument()
+	if _, err := doc.ReadFrom(document); err != nil {
+		return err
+	}
+	if mac := doc.Root().SelectElement("mac"); mac != nil {
+		n.nics = append(n.nics, mac.SelectAttrValue("address", ""))
+		return nil
+	}
+	source := doc.Root().SelectElement("source")
+	n.disks[doc.Root().SelectElement("target").SelectAttrValue("dev", "")] = source.SelectAttrValue("dev", source.SelectAttrValue("file", ""))
+	return nil
+}
+
+// plug gives the domain the disks of its document.
+func (n *node) plug(document string) error {
+	doc := etree.NewDocument()
+	if err := doc.ReadFromString(document); err != nil {
+		return err
+	}
+	n.disks, n.nics = map[string]string{}, nil
+	for _, disk := range doc.FindElements("domain/devices/disk") {
+		source := disk.SelectElement("source")
+		n.disks[disk.SelectElement("target").SelectAttrValue("dev", "")] = source.SelectAttrValue("dev", source.SelectAttrValue("file", ""))
+	}
+	if memory := doc.FindElement("domain/memory"); memory != nil {
+		n.memory = memory.Text()
+	}
+	return nil
+}
+
+// dumpxml is what libvirt says of the running domain.
+func (n *node) dumpxml() string {
+	devices := ""
+	for target, path := range n.disks {
+		devices += fmt.Sprintf("<disk><source dev='%s'/><target dev='%s'/></disk>", path, target)
+	}
+	for _, mac := range n.nics {
+		devices += fmt.Sprintf("<interface><mac address='%s'/></interface>", mac)
+	}
+	return "<domain><memory unit='KiB'>" + n.memory + "</memory><vcpu current='1'>4</vcpu><devices>" + devices + "</devices></domain>"
+}
+
+func (*node) failure(text string) (run.Result, error) {
+	return run.Result{Status: 1}, &run.Error{Argv: []string{"virsh"}, Status: 1, Stderr: text, Err: errors.New("exit status 1")}
+}
+
+func (n *node) domstate() (run.Result, error) {
 	switch {
 	case n.down:
-		return failure("error: failed to connect to the hypervisor")
+		return n.failure("error: failed to connect to the hypervisor")
 	case n.state == "":
-		return failure("error: failed to get domain 'one-42'")
+		return n.failure("error: failed to get domain 'one-42'")
 	}
 	return run.Result{Stdout: []byte(n.state + "\n\n")}, nil
 }
 
 // Do implements Agents.
 func (n *node) Do(_ context.Context, host string, q agent.Request) (agent.Result, error) {
+	defer n.ended()
 	if host == Here {
 		host = "here"
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -90,4 +91,12 @@ func (h *home) write(name, text string) error {
 		return fmt.Errorf("home: %s: %w", name, err)
 	}
 	return commit()
+}
+
+// remove removes a file; one that is not there is fine.
+func (h *home) remove(name string) error {
+	if err := h.dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("home: %s: %w", name, err)
+	}
+	return nil
 }

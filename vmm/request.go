@@ -27,6 +27,16 @@ type Request struct {
 	To     string       `json:"to,omitempty"`
 	Domain string       `json:"domain,omitempty"` // of deploy
 
+	// Of the verbs that change the hardware.
+	Device    string `json:"device,omitempty"`   // document of what is attached
+	Target    string `json:"target,omitempty"`   // of a disk: vda
+	MAC       string `json:"mac,omitempty"`      // of a NIC
+	Disk      int    `json:"disk,omitempty"`     // DISK_ID of reconfigure and resize_disk
+	SizeMiB   int64  `json:"size,omitempty"`     // of resize_disk
+	Networks  string `json:"networks,omitempty"` // document for network drivers, of attach_nic and detach_nic
+	CPUs      int    `json:"cpus,omitempty"`     // of resize; 0 as it is
+	MemoryMiB int64  `json:"memory,omitempty"`   // of resize; 0 as it is
+
 	// How long to wait, seconds.
 	Start    int `json:"start"`
 	Shutdown int `json:"shutdown"`
@@ -40,6 +50,8 @@ type Line struct {
 	Warn  bool   `json:"warn,omitempty"`
 	Done  bool   `json:"done,omitempty"`
 	Error string `json:"error,omitempty"`
+	// Survey is the answer of poll.
+	Survey *Survey `json:"survey,omitempty"`
 }
 
 // Config is the node's own, root-owned word.
@@ -50,6 +62,8 @@ type Config struct {
 	MigrateOptions []string
 	After          string // resource of Pacemaker that VMs need where they run
 	LockDir        string
+	Remotes        string // OpenNebula's scripts on this node
+	Owner          string // user that runs them
 }
 
 const (
@@ -78,6 +92,9 @@ func readRequest(r io.Reader, c *Config) (Request, error) {
 var served = []cluster.Verb{
 	cluster.VerbStart, cluster.VerbShutdown, cluster.VerbCancel, cluster.VerbReboot,
 	cluster.VerbReset, cluster.VerbSave, cluster.VerbRestore, cluster.VerbMigrate,
+	cluster.VerbAttachDisk, cluster.VerbDetachDisk, cluster.VerbAttachNIC, cluster.VerbDetachNIC,
+	cluster.VerbResize, cluster.VerbResizeDisk, cluster.VerbEject, cluster.VerbInsert,
+	VerbPoll, verbNetworks,
 }
 
 func (q *Request) validate(c *Config) error {
@@ -95,6 +112,9 @@ func (q *Request) validate(c *Config) error {
 	case (q.Verb == cluster.VerbStart) != (q.Domain != ""):
 		return errors.New("only deploy has a domain, and needs one")
 	}
+	if err := q.validateDevice(); err != nil {
+		return err
+	}
 	for _, seconds := range []int{q.Start, q.Shutdown, q.Migrate, q.Settle} {
 		if seconds < 1 || seconds > maxSeconds {
 			return fmt.Errorf("patience of %d seconds", seconds)
@@ -103,9 +123,45 @@ func (q *Request) validate(c *Config) error {
 	return q.validateHome(c)
 }
 
+var (
+	targetPattern = regexp.MustCompile(`^[a-z]{2,4}[a-z]$`)
+	macPattern    = regexp.MustCompile(`^[0-9a-f]{2}(:[0-9a-f]{2}){5}$`)
+)
+
+const (
+	maxCPUs = 4096
+	maxMiB  = 1 << 40
+)
+
+// validateDevice holds what verbs on the hardware say to what they are about.
+func (q *Request) validateDevice() error {
+	attach := q.Verb == cluster.VerbAttachDisk || q.Verb == cluster.VerbAttachNIC
+	disk := slices.Contains([]cluster.Verb{cluster.VerbAttachDisk, cluster.VerbDetachDisk, cluster.VerbEject, cluster.VerbInsert}, q.Verb)
+	nic := q.Verb == cluster.VerbAttachNIC || q.Verb == cluster.VerbDetachNIC
+	switch {
+	case attach != (q.Device != ""):
+		return errors.New("only attaching has a device, and needs one")
+	case disk != (q.Target != "") || disk && !targetPattern.MatchString(q.Target):
+		return fmt.Errorf("target of a disk %q", q.Target)
+	case !nic && q.Networks != "":
+		return errors.New("only interfaces have a document for network drivers")
+	case nic != (q.MAC != "") || nic && !macPattern.MatchString(q.MAC):
+		return fmt.Errorf("MAC address %q", q.MAC)
+	case q.Disk < 0 || q.Disk > maxID:
+		return fmt.Errorf("disk %d", q.Disk)
+	case (q.Verb == cluster.VerbResizeDisk) != (q.SizeMiB != 0) || q.SizeMiB < 0 || q.SizeMiB > maxMiB:
+		return fmt.Errorf("size of a disk %d MiB", q.SizeMiB)
+	case q.CPUs < 0 || q.CPUs > maxCPUs || q.MemoryMiB < 0 || q.MemoryMiB > maxMiB:
+		return fmt.Errorf("%d processors and %d MiB", q.CPUs, q.MemoryMiB)
+	case (q.Verb == cluster.VerbResize) != (q.CPUs > 0 || q.MemoryMiB > 0):
+		return errors.New("only resize has processors and memory, and needs one of them")
+	}
+	return nil
+}
+
 // needsHome: the verbs that read or write files of the VM.
 func (q *Request) needsHome() bool {
-	return slices.Contains([]cluster.Verb{cluster.VerbStart, cluster.VerbSave, cluster.VerbRestore}, q.Verb)
+	return slices.Contains([]cluster.Verb{cluster.VerbStart, cluster.VerbSave, cluster.VerbRestore, verbNetworks}, q.Verb)
 }
 
 // validateHome holds the home to BASE/DATASTORE/VM, and to the ids of the request.
@@ -145,7 +201,7 @@ func (q *Request) service(c *Config) cluster.Service {
 }
 
 func (q *Request) order(c *Config) cluster.Order {
-	o := cluster.Order{Verb: q.Verb, Service: q.service(c), Node: q.Node, To: q.To}
+	o := cluster.Order{Verb: q.Verb, Service: q.service(c), Node: q.Node, To: q.To, SizeMiB: q.SizeMiB, CPUs: q.CPUs, MemoryMiB: q.MemoryMiB}
 	if q.Verb == cluster.VerbSave || q.Verb == cluster.VerbRestore {
 		o.File = path.Join(q.Home, checkpointName)
 	}

@@ -48,6 +48,8 @@ type Resource struct {
 	Env    func(name string) string
 	Stdout io.Writer
 	Stderr io.Writer // what Pacemaker logs
+	// Peer is the argument vector of another node's privileged end.
+	Peer func(host string) []string
 }
 
 // Do is one call. It returns the exit status.
@@ -100,6 +102,7 @@ type resourceCall struct {
 	job      *job
 	service  cluster.Service
 	virsh    *virsh.Client
+	networks *networks
 	deadline time.Time
 }
 
@@ -139,11 +142,13 @@ func (r *Resource) call() (*resourceCall, error) {
 	service := q.service(&r.Config)
 	service.Patience = cluster.Patience{Start: left, Shutdown: shutdown, Settle: left - shutdown, Migrate: left, Stop: left}
 	a := &Agent{Config: r.Config, Groups: r.Groups, Agents: r.Agents, Runner: r.Runner, Clock: r.Clock}
-	return &resourceCall{
+	c := &resourceCall{
 		Resource: r, service: service, deadline: r.Clock.Now().Add(left),
-		virsh: &virsh.Client{Runner: r.Runner, MigrationURI: r.Config.MigrationURI, MigrateOptions: r.Config.MigrateOptions},
+		virsh: a.virsh(),
 		job:   &job{Agent: a, q: q, volumes: volumes{agents: r.Agents, groups: r.Groups, vm: vm, ds: ds, home: home, lockWait: int(left.Seconds())}},
-	}, nil
+	}
+	c.networks = a.networks(q, c.log)
+	return c, nil
 }
 
 func (c *resourceCall) log(format string, args ...any) {
@@ -163,7 +168,17 @@ func (c *resourceCall) start(ctx context.Context) error {
 	if err := c.proof(ctx); err != nil {
 		return err
 	}
-	return c.do(ctx, cluster.VerbStart)
+	if err := c.networks.run(ctx, pre); err != nil {
+		return err
+	}
+	failpoint.Hit("resource.networks")
+	if err := c.do(ctx, cluster.VerbStart); err != nil {
+		return err
+	}
+	if err := c.networks.run(ctx, post); err != nil { // a VM without its security groups is not left running
+		return errors.Join(err, c.do(context.WithoutCancel(ctx), cluster.VerbCancel))
+	}
+	return nil
 }
 
 // proof: a lock manager gives a volume to this node only after the node that had it let go
@@ -197,11 +212,21 @@ func (c *resourceCall) proof(ctx context.Context) error {
 // failure: the node is fenced then.
 func (c *resourceCall) stop(ctx context.Context) error {
 	err := c.do(ctx, cluster.VerbShutdown)
-	if !errors.Is(err, cluster.ErrTimeout) {
-		return err
+	if errors.Is(err, cluster.ErrTimeout) {
+		c.log("%s did not shut down in %s: destroying it", c.service.Name, c.service.Patience.Shutdown)
+		err = c.do(ctx, cluster.VerbCancel)
 	}
-	c.log("%s did not shut down in %s: destroying it", c.service.Name, c.service.Patience.Shutdown)
-	return c.do(ctx, cluster.VerbCancel)
+	if err == nil {
+		c.tidy(ctx, clean)
+	}
+	return err
+}
+
+// tidy is a phase whose failure changes nothing for the VM.
+func (c *resourceCall) tidy(ctx context.Context, p phase) {
+	if err := c.networks.run(ctx, p); err != nil {
+		c.log("%s: %v", c.service.Name, err)
+	}
 }
 
 // monitor waits for a hypervisor that does not answer, as when it is restarted: a failure
@@ -237,6 +262,9 @@ func (c *resourceCall) migrateTo(ctx context.Context) error {
 	if state, why := c.virsh.State(ctx, c.service); state != cluster.Active && state != cluster.Paused {
 		return fmt.Errorf("%s cannot be moved, it is %s %s", c.service.Name, state, why)
 	}
+	if err := c.prepareNetworks(ctx, target); err != nil {
+		return err
+	}
 	v, window := &c.job.volumes, &agent.Window{Source: source, Target: target, Seconds: int(c.service.Patience.Migrate.Seconds()) + 60}
 	var taken undo.Stack
 	steps := []struct {
@@ -261,6 +289,22 @@ func (c *resourceCall) migrateTo(ctx context.Context) error {
 	if err := v.set(ctx, Here, lvm.Off, nil); err != nil {
 		c.log("%s has moved to %s, its volumes stay shared here until it is stopped here: %v", c.service.Name, target, err)
 	}
+	c.tidy(ctx, clean)
+	return nil
+}
+
+// prepareNetworks has the target do what must be there before the VM is.
+func (c *resourceCall) prepareNetworks(ctx context.Context, target string) error {
+	names, _, err := c.networks.drivers()
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	q := c.job.q
+	q.Verb, q.Node, q.Start, q.Shutdown, q.Migrate, q.Settle = verbNetworks, target, 1, 1, 1, 1 // it waits for nothing
+	peer := &Driver{Runner: c.Runner, Report: opennebula.NewReporter(c.Stderr, opennebula.Version{})}
+	if _, err := peer.ask(ctx, c.Peer(target), q); err != nil {
+		return fmt.Errorf("networks on %s: %w", target, err)
+	}
 	return nil
 }
 
@@ -273,5 +317,6 @@ func (c *resourceCall) migrateFrom(ctx context.Context) error {
 	if err := c.job.volumes.set(ctx, Here, lvm.Exclusive, nil); err != nil {
 		c.log("%s runs here, its volumes stay shared until the migration's window ends: %s", c.service.Name, strings.TrimSpace(err.Error()))
 	}
+	c.tidy(ctx, post)
 	return nil
 }

@@ -30,7 +30,8 @@ func (n *node) call(t *testing.T, action string, change map[string]string) (stat
 		env[name] = value
 	}
 	var out bytes.Buffer
-	r := &Resource{Config: n.config(), Groups: []string{"vg-one"}, Agents: n, Runner: n, Clock: n, Env: func(name string) string { return env[name] }, Stdout: &bytes.Buffer{}, Stderr: &out}
+	r := &Resource{Config: n.config(), Groups: []string{"vg-one"}, Agents: n, Runner: n, Clock: n, Env: func(name string) string { return env[name] }, Stdout: &bytes.Buffer{}, Stderr: &out,
+		Peer: func(host string) []string { return []string{"ssh", host} }}
 	return r.Do(t.Context(), action), out.String()
 }
 

@@ -1,10 +1,11 @@
 // Package clustertest runs scenarios: directories that hold what a stack's tools say, one
 // verb, and the plan and the log that are to come of it.
 //
-//	verb     the verb, then the node that it goes to
+//	verb     the verb, then the node that it goes to, or what it is about
 //	N.xml    what the cluster manager reports from the Nth look on
 //	N.error  the same where it fails: its exit status and its message
 //	domain   what the hypervisor of this node says, a line for each look
+//	hardware what the domain has, the same; of the verbs about that
 //	fails    programs that fail: the beginning of the call, =>, status, message
 //	plan     what is decided
 //	log      what then happens, by a clock that only waiting moves
@@ -79,13 +80,16 @@ type world struct {
 func (w *world) play(stack cluster.Stack) {
 	words := strings.Fields(w.read("verb"))
 	order := cluster.Order{Verb: cluster.Verb(words[0]), Service: Service(), Node: Self}
-	if len(words) > 1 {
+	switch {
+	case order.Verb.ChangesHardware():
+		w.subject(&order, words[1:])
+	case len(words) > 1:
 		order.To = words[1]
 	}
 	if order.Verb == cluster.VerbSave || order.Verb == cluster.VerbRestore {
 		order.File = home + "/checkpoint"
 	}
-	x := &cluster.Executor{Stack: stack, Runner: w, Clock: w, Volumes: w.volumes, Store: w.store, Log: func(format string, args ...any) {
+	x := &cluster.Executor{Stack: stack, Runner: w, Clock: w, Volumes: w.volumes, Store: w.store, Inspect: w.hardware, Log: func(format string, args ...any) {
 		w.note("log", fmt.Sprintf(format, args...))
 	}}
 	plan, err := x.Execute(context.Background(), order)

@@ -68,7 +68,7 @@ func parseSurvey(r io.Reader, definitions map[string]string) (cluster.Survey, er
 	}
 	var whole cluster.State
 	readSummary(&whole, root.SelectElement("summary"))
-	survey := cluster.Survey{Quorate: whole.Quorate, Nodes: readNodes(root, whole.Fencing)}
+	survey := cluster.Survey{Quorate: whole.Quorate, Nodes: readNodes(root, whole.Fencing), Maintenance: whole.Maintenance}
 	for _, e := range root.FindElements("./resources//resource") {
 		name := e.SelectAttrValue("id", "")
 		definition, ours := definitions[name]

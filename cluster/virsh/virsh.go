@@ -114,7 +114,7 @@ func (v *Client) Commands(o cluster.Order, s cluster.Step, document func() (stri
 		commands[0].Stdin = text
 		return commands, nil
 	}
-	return nil, nil
+	return v.hardware(o, s), nil
 }
 
 // migrate keeps nothing of the domain on either end but the running one.

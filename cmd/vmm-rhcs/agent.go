@@ -13,6 +13,7 @@ import (
 	"one-clvm/cluster/standalone"
 	"one-clvm/cluster/virsh"
 	"one-clvm/cxmrc"
+	"one-clvm/internal/failpoint"
 	"one-clvm/internal/run"
 	"one-clvm/internal/version"
 	"one-clvm/vmm"
@@ -24,10 +25,10 @@ func runAgent(ctx context.Context, io stdio) int {
 		_ = json.NewEncoder(io.out).Encode(vmm.Line{Done: true, Error: err.Error()}) // a peer that is gone has no use for it
 		return 1
 	}
-	programs := run.Exec{}
+	runner := programs()
 	a := &vmm.Agent{
-		Config: settings(cfg), Groups: cfg.List("ALLOWED_VGS"), Agents: volumeAgents(io), Runner: programs, Clock: cluster.RealClock{},
-		Stack: func(document func() (string, error)) (cluster.Stack, error) { return stack(cfg, programs, document) },
+		Config: settings(cfg), Groups: cfg.List("ALLOWED_VGS"), Agents: volumeAgents(io), Runner: runner, Clock: cluster.RealClock{},
+		Stack: func(document func() (string, error)) (cluster.Stack, error) { return stack(cfg, runner, document) },
 	}
 	if err := a.Serve(ctx, io.in, io.out); err != nil {
 		return 1 // it has been told
@@ -40,7 +41,7 @@ func runResource(ctx context.Context, argv []string, io stdio) int {
 		fmt.Fprintln(io.err, "usage: vmm-rhcs resource start|stop|monitor|migrate_to|migrate_from|validate-all|meta-data")
 		return 2
 	}
-	r := &vmm.Resource{Runner: run.Exec{}, Clock: cluster.RealClock{}, Agents: volumeAgents(io), Env: os.Getenv, Stdout: io.out, Stderr: io.err}
+	r := &vmm.Resource{Runner: programs(), Clock: cluster.RealClock{}, Agents: volumeAgents(io), Env: os.Getenv, Stdout: io.out, Stderr: io.err, Peer: remoteArgv}
 	if argv[0] != "meta-data" { // which must work on a node without configuration
 		cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
 		if err != nil {
@@ -52,22 +53,26 @@ func runResource(ctx context.Context, argv []string, io stdio) int {
 	return r.Do(ctx, argv[0])
 }
 
+// programs are started with what this one was given by a test.
+func programs() run.Runner { return run.Exec{Env: failpoint.Environment()} }
+
 func settings(cfg *cxmrc.Config) vmm.Config {
 	return vmm.Config{
 		HomeBases: cfg.List("HOME_BASE"), Hypervisor: cfg.String("LIBVIRT_URI"), MigrationURI: cfg.String("MIGRATION_URI"),
 		MigrateOptions: cfg.List("MIGRATE_OPTIONS"), After: cfg.String("PACEMAKER_AFTER"), LockDir: cfg.String("LOCK_DIR"),
+		Remotes: cfg.String("REMOTES"), Owner: cfg.String("OWNER"),
 	}
 }
 
-func stack(cfg *cxmrc.Config, programs run.Runner, document func() (string, error)) (cluster.Stack, error) {
+func stack(cfg *cxmrc.Config, runner run.Runner, document func() (string, error)) (cluster.Stack, error) {
 	exists := func(path string) bool { _, err := os.Stat(path); return err == nil }
 	name, err := vmm.ChooseStack(cfg.String("STACK"), exists, run.Installed)
 	if err != nil {
 		return nil, err
 	}
-	client := &virsh.Client{Runner: programs, MigrationURI: cfg.String("MIGRATION_URI"), MigrateOptions: cfg.List("MIGRATE_OPTIONS")}
+	client := &virsh.Client{Runner: runner, MigrationURI: cfg.String("MIGRATION_URI"), MigrateOptions: cfg.List("MIGRATE_OPTIONS")}
 	if name == pacemaker.Name {
-		return &pacemaker.Stack{Runner: programs, Virsh: client, Document: document}, nil
+		return &pacemaker.Stack{Runner: runner, Virsh: client, Document: document}, nil
 	}
 	return &standalone.Stack{Virsh: client, Document: document}, nil
 }
@@ -80,7 +85,7 @@ const program = "/usr/libexec/one-clvm/tm-clvm"
 
 func volumeAgents(io stdio) vmm.Agents {
 	return nodes{&agent.Client{
-		Runner: run.Exec{}, Version: version.String(), StallTimeout: agent.StallTimeout,
+		Runner: programs(), Version: version.String(), StallTimeout: agent.StallTimeout,
 		OnLog: func(l agent.LogLine) {
 			if l.Level == "warn" {
 				fmt.Fprintln(io.err, l.Text)

@@ -10,10 +10,11 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
+	"one-clvm/agent"
 	"one-clvm/cxmrc"
 	"one-clvm/internal/command"
-	"one-clvm/internal/run"
 	"one-clvm/internal/version"
 	"one-clvm/opennebula"
 	"one-clvm/vmm"
@@ -49,6 +50,10 @@ func vmmrhcs(argv []string, io stdio) int {
 		return runAgent(ctx, io)
 	case isCommand(first):
 		return people().Run(argv, command.Stdio{In: io.in, Out: io.out, Err: io.err})
+	case vmm.ProbeOf(first) != "":
+		return runDriver(filepath.Join(filepath.Dir(first), "../../../.."), io, func(d *vmm.Driver) error { return d.Monitor(ctx, vmm.ProbeOf(first)) })
+	case filepath.Base(first) == "poll" && slices.Equal(rest, []string{"-t"}):
+		return runDriver(remotesOf(first), io, func(d *vmm.Driver) error { return d.PollAll(ctx) })
 	case slices.Contains(opennebula.VMMVerbs, filepath.Base(first)):
 		return runVerb(ctx, first, rest, io)
 	}
@@ -100,7 +105,11 @@ func runVerb(ctx context.Context, script string, argv []string, io stdio) int {
 		fmt.Fprint(io.out, "vmm-rhcs ", opennebula.VMMUsage(verb))
 		return 0
 	}
-	remotes := remotesOf(script)
+	return runDriver(remotesOf(script), io, func(d *vmm.Driver) error { return d.Do(ctx, verb, argv) })
+}
+
+// runDriver does what a script of the drivers is for.
+func runDriver(remotes string, io stdio, do func(*vmm.Driver) error) int {
 	release, versionErr := opennebula.DetectVersion(remotes)
 	report := opennebula.NewReporter(io.err, release)
 	if versionErr != nil {
@@ -108,8 +117,9 @@ func runVerb(ctx context.Context, script string, argv []string, io stdio) int {
 	}
 	cfg, err := cxmrc.LoadBelow(remotes)
 	if err == nil {
-		driver := &vmm.Driver{Config: cfg, Agent: agentArgv(), Runner: run.Exec{}, Report: report, Stdin: io.in, Stdout: io.out}
-		err = driver.Do(ctx, verb, argv)
+		err = do(&vmm.Driver{
+			Config: cfg, Release: release, Agent: agentArgv(), Remote: remoteArgv, Runner: programs(), Report: report, Stdin: io.in, Stdout: io.out,
+		})
 	}
 	report.Error(err)
 	report.Close()
@@ -124,6 +134,11 @@ func agentArgv() []string {
 		return []string{installed, "agent"}
 	}
 	return []string{"sudo", "-n", installed, "agent"}
+}
+
+// remoteArgv is the privileged end of another node; the remote shell sees fixed words only.
+func remoteArgv(host string) []string {
+	return agent.Remote(host, "ssh", nil, 10*time.Second, installed).Argv
 }
 
 func usage(w io.Writer) {

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"one-clvm/opennebula"
+	"one-clvm/vmm"
 )
 
 func call(argv ...string) (status int, stdout, stderr string) {
@@ -33,6 +34,35 @@ func TestEveryVerbHasItsScript(t *testing.T) {
 		names = append(names, filepath.Base(script))
 	}
 	assert.ElementsMatch(t, append([]string{"VirtualDomain"}, opennebula.VMMVerbs...), names)
+}
+
+func TestEveryProbeHasItsScript(t *testing.T) {
+	scripts, err := filepath.Glob("../../remotes/im/*/vm/*/*")
+	require.NoError(t, err)
+	var probes []vmm.Probe
+	for _, script := range scripts {
+		text, err := os.ReadFile(script)
+		require.NoError(t, err)
+		assert.Equal(t, "#!"+installed+"\n", string(text), script)
+		info, err := os.Stat(script)
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o111), info.Mode().Perm()&0o111, script)
+		probes = append(probes, vmm.ProbeOf(script))
+	}
+	assert.ElementsMatch(t, []vmm.Probe{vmm.ProbeMonitor, vmm.ProbeStatus}, probes)
+}
+
+// TestProbeThatFails prints nothing that would count as an answer.
+func TestProbeThatFails(t *testing.T) {
+	for _, argv := range [][]string{
+		{filepath.Join(t.TempDir(), "im/rhcs-probes.d/vm/status/one-clvm"), "rhcs", "0", "node1"},
+		{filepath.Join(t.TempDir(), "vmm/rhcs/poll"), "-t"},
+	} {
+		status, stdout, stderr := call(argv...)
+		assert.NotZero(t, status, argv)
+		assert.Empty(t, stdout, argv)
+		assert.NotEmpty(t, stderr, argv)
+	}
 }
 
 func TestHelp(t *testing.T) {

@@ -25,6 +25,14 @@ import (
 
 var directory = os.Getenv("ONE_CLVM_FAILPOINTS")
 
+// Environment is what a program that runs under another one must find in its own.
+func Environment() []string {
+	if directory == "" {
+		return nil
+	}
+	return []string{"ONE_CLVM_FAILPOINTS=" + directory}
+}
+
 // Hit marks an instant.
 func Hit(name string) {
 	if directory == "" {

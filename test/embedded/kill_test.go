@@ -53,6 +53,8 @@ var elsewhere = map[string]string{
 	"deliver.answered":    "of one-migrate-hook; reports that are delivered twice: hook",
 	"resource.shared":     "of the VMM driver, none of whose verbs is a scene yet",
 	"resource.moved":      "the same",
+	"resource.networks":   "the same",
+	"vmm.stored":          "the same",
 	"mkimage.filled":      "a person's command, no verb: TestMkimageIsKilled",
 	"mkimage.published":   "the same",
 	"mkimage.allocated":   "the same",

@@ -5,7 +5,6 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/beevik/etree"
 
@@ -113,58 +112,4 @@ func (d *Domain) useFile(element *etree.Element, disk *Disk) error {
 	}
 	driver.CreateAttr("type", "raw")
 	return nil
-}
-
-// Attach adds a disk, in the way that Read would have taken it.
-func (d *Domain) Attach(document string) error {
-	added := etree.NewDocument()
-	if err := added.ReadFromString(document); err != nil {
-		return fmt.Errorf("disk of VM %d: %w: %w", d.owner.VM, ErrRefused, err)
-	}
-	if added.Root() == nil || added.Root().Tag != "disk" {
-		return fmt.Errorf("disk of VM %d: %w: its root is not disk", d.owner.VM, ErrRefused)
-	}
-	return d.again(func(root *etree.Element) {
-		root.SelectElement("devices").AddChild(added.Root().Copy())
-	})
-}
-
-// Detach removes the disk with that target; one that is not there is fine.
-func (d *Domain) Detach(target string) error {
-	return d.again(func(root *etree.Element) {
-		for _, element := range root.FindElements("devices/disk") {
-			if at := element.SelectElement("target"); at != nil && at.SelectAttrValue("dev", "") == target {
-				element.Parent().RemoveChild(element)
-			}
-		}
-	})
-}
-
-// again changes a copy, checks it, and keeps it.
-func (d *Domain) again(change func(root *etree.Element)) error {
-	doc := d.doc.Copy()
-	if doc.Root().SelectElement("devices") == nil {
-		doc.Root().CreateElement("devices")
-	}
-	change(doc.Root())
-	after := &Domain{doc: doc, owner: d.owner}
-	if err := after.check(); err != nil {
-		return fmt.Errorf("domain of VM %d: %w", d.owner.VM, err)
-	}
-	*d = *after
-	return nil
-}
-
-// DiskDocument is one disk of the domain for virsh attach-device and detach-device.
-func (d *Domain) DiskDocument(target string) ([]byte, error) {
-	for _, element := range d.doc.Root().FindElements("devices/disk") {
-		if element.SelectElement("target").SelectAttrValue("dev", "") != target {
-			continue
-		}
-		doc := etree.NewDocument()
-		doc.SetRoot(element.Copy())
-		text, err := doc.WriteToString()
-		return []byte(strings.TrimSpace(text) + "\n"), err
-	}
-	return nil, fmt.Errorf("domain of VM %d has no disk %s", d.owner.VM, target)
 }

@@ -52,11 +52,18 @@ type Disk struct {
 	Volume bool   // on the SAN
 }
 
+// NIC is a network interface of a domain.
+type NIC struct {
+	Type string // bridge, …
+	MAC  string // lower case; "" where libvirt is to choose it
+}
+
 // Domain is a document that was checked.
 type Domain struct {
 	Name  string
 	UUID  string
 	Disks []Disk
+	NICs  []NIC
 
 	doc   *etree.Document
 	owner Owner
@@ -114,6 +121,9 @@ func (d *Domain) check() error {
 		return err
 	}
 	if err := d.readDisks(root); err != nil {
+		return err
+	}
+	if err := d.readNICs(root); err != nil {
 		return err
 	}
 	return d.checkPaths(root)

@@ -153,6 +153,7 @@ func TestRefused(t *testing.T) {
 		"a directory":             device("<filesystem type='mount'><source dir='/'/><target dir='x'/></filesystem>"),
 		"a device":                device("<hostdev mode='subsystem' type='pci'/>"),
 		"serial into a file":      device("<serial type='file'><source path='/etc/crontab'/></serial>"),
+		"hostdev interface":       device("<interface type='hostdev'><source><address type='pci' domain='0' bus='1' slot='0' function='0'/></source></interface>"),
 		"script":                  device("<interface type='ethernet'><script path='/tmp/x'/></interface>"),
 		"socket":                  device("<graphics type='vnc' socket='/run/x'/>"),
 		"metadata of libvirt":     edit(t, "<metadata>", "<metadata><source file='/etc/shadow'/>"),
@@ -187,8 +188,64 @@ func TestAttachAndDetach(t *testing.T) {
 	require.NoError(t, d.Detach("sde"))
 	require.NoError(t, d.Detach("sde"), "it is gone")
 	assert.Len(t, d.Disks, 5)
-	_, err = d.DiskDocument("sde")
-	require.ErrorContains(t, err, "no disk sde")
+	document, err = d.DiskDocument("sde")
+	require.NoError(t, err)
+	assert.Empty(t, document)
+}
+
+func TestAttachAgainTakesItsPlace(t *testing.T) {
+	d, err := Read(strings.NewReader(recorded(t)), owner())
+	require.NoError(t, err)
+	before := len(d.Disks)
+	require.NoError(t, d.Attach("<disk type='file' device='disk'><source file='"+home+"/disk.2'/><target dev='sdc'/></disk>"))
+	assert.Len(t, d.Disks, before)
+	require.ErrorIs(t, d.Attach("<disk type='file' device='disk'><source file='"+home+"/disk.3'/><target dev='sdc'/></disk>"), ErrRefused, "another disk is there")
+	const nic = "<interface type='bridge'><source bridge='br0'/><mac address='02:00:C0:a8:00:01'/></interface>"
+	for range 2 {
+		require.NoError(t, d.Attach(nic))
+		assert.Equal(t, []NIC{{"bridge", "02:00:c0:a8:00:01"}}, d.NICs)
+	}
+	document, err := d.NICDocument("02:00:c0:a8:00:01")
+	require.NoError(t, err)
+	assert.Contains(t, document, `<source bridge="br0"/>`)
+	require.NoError(t, d.DetachNIC("02:00:c0:a8:00:01"))
+	assert.Empty(t, d.NICs)
+}
+
+func TestResize(t *testing.T) {
+	text := strings.Replace(recorded(t), "<memory>131072</memory>", "<vcpu current='1'>4</vcpu><memory>4194304</memory><currentMemory>131072</currentMemory>", 1)
+	d, err := Read(strings.NewReader(text), owner())
+	require.NoError(t, err)
+	require.NoError(t, d.Resize(2, 2048))
+	out, err := d.Bytes()
+	require.NoError(t, err)
+	assert.Contains(t, string(out), `<vcpu current="2">4</vcpu>`)
+	assert.Contains(t, string(out), `<currentMemory unit="KiB">2097152</currentMemory>`)
+	require.ErrorIs(t, d.Resize(5, 0), ErrRefused)
+	require.NoError(t, d.Resize(0, 0))
+	same, err := d.Bytes()
+	require.NoError(t, err)
+	assert.Equal(t, string(out), string(same))
+}
+
+// FuzzAttach: what is attached is the VM's own, as what Read lets pass.
+func FuzzAttach(f *testing.F) {
+	f.Add("<disk type='file' device='disk'><source file='" + home + "/disk.2'/><target dev='sde'/></disk>")
+	f.Add("<interface type='bridge'><source bridge='br0'/><mac address='02:00:c0:a8:00:01'/></interface>")
+	f.Fuzz(func(t *testing.T, document string) {
+		d, err := Read(strings.NewReader("<domain type='kvm'><name>one-0</name><devices/></domain>"), owner())
+		require.NoError(t, err)
+		if err := d.Attach(document); err != nil {
+			require.ErrorIs(t, err, ErrRefused)
+			return
+		}
+		text, err := d.Bytes()
+		require.NoError(t, err)
+		again, err := Read(strings.NewReader(string(text)), owner())
+		require.NoError(t, err)
+		require.Equal(t, d.Disks, again.Disks)
+		require.Equal(t, d.NICs, again.NICs)
+	})
 }
 
 func FuzzRead(f *testing.F) {

@@ -1,0 +1,111 @@
+package vmm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"one-clvm/cluster"
+	"one-clvm/opennebula"
+)
+
+// Probe is one of oned's monitoring probes: a script below REMOTES/im/NAME-probes.d/vm.
+type Probe string
+
+// The probes.
+const (
+	ProbeStatus  Probe = "status"
+	ProbeMonitor Probe = "monitor"
+)
+
+// ProbeOf says which probe a script is, by its directory; "" for none.
+func ProbeOf(script string) Probe {
+	dir := filepath.Dir(script)
+	if filepath.Base(filepath.Dir(dir)) != "vm" || !strings.HasSuffix(filepath.Base(filepath.Dir(filepath.Dir(dir))), "-probes.d") {
+		return ""
+	}
+	switch p := Probe(filepath.Base(dir)); p {
+	case ProbeStatus, ProbeMonitor:
+		return p
+	}
+	return ""
+}
+
+// Monitor prints a probe's answer.
+func (d *Driver) Monitor(ctx context.Context, probe Probe) error {
+	survey, err := d.survey(ctx)
+	if err != nil {
+		return fmt.Errorf("%s of the VMs of this node: %w", probe, err)
+	}
+	if probe == ProbeMonitor {
+		_, err = io.WriteString(d.Stdout, opennebula.MonitorProbe(survey.here()))
+		return err
+	}
+	missing := "POWEROFF"
+	if survey.Clustered {
+		missing = "UNKNOWN" // the cluster may have it on another node, or be about to start it
+	}
+	_, err = io.WriteString(d.Stdout, opennebula.StatusProbe(survey.here(), missing))
+	return err
+}
+
+// PollAll prints what all VMs of the node do, as host probes up to 5.10 pass it on.
+func (d *Driver) PollAll(ctx context.Context) error {
+	survey, err := d.survey(ctx)
+	if err != nil {
+		return fmt.Errorf("poll of the VMs of this node: %w", err)
+	}
+	_, err = io.WriteString(d.Stdout, opennebula.PollAll(d.Release, survey.here()))
+	return err
+}
+
+func (d *Driver) survey(ctx context.Context) (*Survey, error) {
+	q := d.patience()
+	q.Verb, q.Node = VerbPoll, "localhost"
+	survey, err := d.ask(ctx, d.Agent, q)
+	if err == nil && survey == nil {
+		err = errors.New("the privileged end gave no figures: is it of another version?")
+	}
+	return survey, err
+}
+
+func (d *Driver) printPoll(call opennebula.VMMCall, survey *Survey) error {
+	if survey == nil {
+		return errors.New("the privileged end gave no figures: is it of another version?")
+	}
+	sight := opennebula.VMSight{VM: call.VM, State: stateNames[cluster.ReportOff]}
+	for _, s := range survey.VMs {
+		if s.VM == call.VM {
+			sight = s.opennebula()
+		}
+	}
+	_, err := fmt.Fprintln(d.Stdout, opennebula.PollLine(d.Release, sight))
+	return err
+}
+
+// here are the VMs that this node may tell of.
+func (s *Survey) here() (out []opennebula.VMSight) {
+	for _, sight := range s.VMs {
+		if sight.Here {
+			out = append(out, sight.opennebula())
+		}
+	}
+	return out
+}
+
+var stateNames = map[cluster.Report]string{
+	cluster.ReportRunning: "RUNNING", cluster.ReportSuspended: "SUSPENDED", cluster.ReportFailed: "FAILURE",
+	cluster.ReportOff: "POWEROFF", cluster.ReportUnknown: "UNKNOWN",
+}
+
+func (s *Sight) opennebula() opennebula.VMSight {
+	out := opennebula.VMSight{VM: s.VM, State: stateNames[s.Report], CPU: s.CPU}
+	if f := s.Figures; f != nil {
+		out.Figures, out.MemoryKiB, out.NetRX, out.NetTX = true, f.MemoryKiB, f.NetRX, f.NetTX
+		out.ReadBytes, out.WriteBytes, out.ReadOps, out.WriteOps = f.ReadBytes, f.WriteBytes, f.ReadOps, f.WriteOps
+	}
+	return out
+}
