@@ -54,7 +54,7 @@ func run(ctx context.Context, o options) (missed int, err error) {
 		name string
 		do   func(context.Context) error
 	}{
-		{"overhead", b.overhead}, {"deploy", b.deployAgainstPipe}, {"size", b.deployBySize}, {"save", b.saveAgainstPipe}, {"full", b.deployAgainstFull}, {"san", b.cloneOnSAN},
+		{"overhead", b.overhead}, {"deploy", b.deployAgainstPipe}, {"size", b.deployBySize}, {"save", b.saveAgainstPipe}, {"full", b.deployAgainstFull}, {"san", b.cloneOnSAN}, {"poll", b.poll},
 	} {
 		if len(o.only) > 0 && !slices.Contains(o.only, part.name) {
 			continue

@@ -38,7 +38,7 @@ func parseOptions(arguments []string) (options, error) {
 	flags.BoolVar(&o.strict, "strict", false, "end with status 1 if a bound is missed")
 	flags.IntVar(&o.runs, "runs", 3, "runs of each side, alternating; the median counts")
 	flags.IntVar(&o.fullRuns, "full-runs", 1, "runs of the full copies of 40 GiB")
-	flags.StringSliceVar(&o.only, "only", nil, "measure only these: deploy, full, size, save, overhead, san")
+	flags.StringSliceVar(&o.only, "only", nil, "measure only these: deploy, full, size, save, overhead, san, poll")
 	if err := flags.Parse(arguments); err != nil {
 		return o, err
 	}
@@ -49,6 +49,9 @@ func parseOptions(arguments []string) (options, error) {
 }
 
 func main() {
+	if asTool(os.Args) {
+		return
+	}
 	o, err := parseOptions(os.Args[1:])
 	if err == nil && testbed.Outside() {
 		err = prepare()

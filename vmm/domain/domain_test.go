@@ -178,7 +178,7 @@ func TestAttachAndDetach(t *testing.T) {
 	assert.Equal(t, Disk{5, "sde", "disk", "/dev/vg-one/lv-one-0-5", true}, d.Disks[5])
 	document, err := d.DiskDocument("sde")
 	require.NoError(t, err)
-	assert.Equal(t, `<disk type="block" device="disk"><source dev="/dev/vg-one/lv-one-0-5"/><target dev="sde"/><driver name="qemu" type="raw" cache="none"/></disk>`+"\n", string(document))
+	assert.Equal(t, `<disk type="block" device="disk"><source dev="/dev/vg-one/lv-one-0-5"/><target dev="sde"/><driver name="qemu" type="raw" cache="none"/></disk>`+"\n", document)
 
 	for _, refused := range []string{"", "<disk", "<hostdev/>", "<disk type='block'><source dev='/dev/sda'/><target dev='sdf'/></disk>",
 		"<disk type='block'><source dev='" + home + "/disk.5'/><target dev='sdf'/></disk>"} {
