@@ -54,7 +54,14 @@ deps: ## Install the distribution's packages and fetch the Go modules that the r
 test: deps build ## Run the unit tests with the race detector, then the embedded ones (needs root)
 	@.ci/go-test unit -race ./...
 	@.ci/go-test failpoint -tags failpoint ./internal/failpoint
-	@.ci/go-test embedded -tags embedded -p 1 -count 1 -timeout 30m ./...
+	@$(MAKE) -j 2 -O test-embedded test-kill-matrix
+
+# Two rungs of a machine each: neither keeps two cores busy.
+.PHONY: test-embedded test-kill-matrix
+test-embedded:
+	@.ci/go-test embedded -tags embedded -p 1 -count 1 -timeout 30m -skip '^TestKillMatrix$$' ./...
+test-kill-matrix:
+	@.ci/go-test embedded -tags embedded -count 1 -timeout 30m -run '^TestKillMatrix$$' ./test/embedded
 
 .PHONY: kill-matrix-full
 kill-matrix-full: deps ## Kill every process of every verb at every instant (needs root; KILLFLAGS=--lab: also on emulated nodes)
@@ -82,7 +89,7 @@ LAB_PACKAGES = $(addprefix ./,$(sort $(dir $(shell git ls-files '*_lab_test.go')
 
 .PHONY: test-lab
 test-lab: deps ## Run the tests on emulated nodes that share a SAN (LABFLAGS=-short: a part)
-	@.ci/go-test lab -tags lab -p 1 -parallel 2 -count 1 -timeout 60m $(LABFLAGS) $(LAB_PACKAGES)
+	@.ci/go-test lab -tags lab -p 2 -parallel 2 -count 1 -timeout 60m $(LABFLAGS) $(LAB_PACKAGES)
 
 .PHONY: lab
 lab: deps ## Start such nodes to work on (PROFILE=cluster) and say how to use them
