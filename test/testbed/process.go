@@ -23,9 +23,9 @@ type Command struct {
 	Dir   string
 	Stdin string
 
-	// StdinFile and StdoutFile, if not nil, are standard input and output instead of
-	// Stdin and Result.Stdout.
-	StdinFile, StdoutFile *os.File
+	// StdinFile, StdoutFile and StderrFile, if not nil, are standard input, output and error
+	// instead of Stdin, Result.Stdout and Result.Stderr.
+	StdinFile, StdoutFile, StderrFile *os.File
 }
 
 // Result is what a program left.
@@ -63,9 +63,12 @@ func (m *Machine) Start(c Command) (*Process, error) {
 	if p.stderr, err = inMemory("stderr", ""); err != nil {
 		return nil, err
 	}
-	out := p.stdout
+	out, errs := p.stdout, p.stderr
 	if c.StdoutFile != nil {
 		out = c.StdoutFile
+	}
+	if c.StderrFile != nil {
+		errs = c.StderrFile
 	}
 	attributes := &syscall.SysProcAttr{Setpgid: true}
 	if !c.Root {
@@ -73,7 +76,7 @@ func (m *Machine) Start(c Command) (*Process, error) {
 	}
 	begin := time.Now()
 	p.process, err = os.StartProcess(path, c.Argv, &os.ProcAttr{
-		Dir: orHome(c), Env: environment(c), Files: []*os.File{stdin, out, p.stderr}, Sys: attributes,
+		Dir: orHome(c), Env: environment(c), Files: []*os.File{stdin, out, errs}, Sys: attributes,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", path, err), p.stdout.Close(), p.stderr.Close())
