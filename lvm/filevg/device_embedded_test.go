@@ -186,7 +186,7 @@ func TestConfigureInSteps(t *testing.T) {
 	pv, err := os.OpenFile(g.path(pvFile), os.O_RDWR, 0)
 	require.NoError(t, err)
 	defer pv.Close()
-	require.NoError(t, configureInSteps(f, pv, d.byteRange))
+	require.NoError(t, configureInSteps(f, pv, loopInfo(d.byteRange)))
 	require.NoError(t, f.Close())
 	assert.Equal(t, []loopDevice{d}, devicesOf(t, g))
 	require.NoError(t, detach(g.path(pvFile), d))
