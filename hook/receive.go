@@ -61,9 +61,12 @@ type Receiver struct {
 const maxAge = 2 * time.Minute
 
 // Serve is the forced command of a node's key: command is what that node wanted to have run.
-// Anything but a report is refused and goes into the journal; only for a report a receiver is
-// made.
+// Anything but a report, or a ping, is refused and goes into the journal; only for a report
+// a receiver is made.
 func Serve(ctx context.Context, command string, journal entrance.Journal, receiver func() (*Receiver, error)) Answer {
+	if command == pingLine {
+		return pong
+	}
 	t, err := ParseReport(command)
 	if err != nil {
 		journal.Alarm("refused: %v", err)

@@ -62,6 +62,11 @@ func commands() []command.Command {
 			More:     []string{command.StatusOfLooking},
 		},
 		{
+			Name: "ping", Setup: setupPing,
+			Sentence: "Tries the way to the front-ends, on a node; tells nothing.",
+			More:     []string{command.StatusOfLooking},
+		},
+		{
 			Name: "status", Setup: setupStatus,
 			Sentence: "Shows what waits in the spool of this node, and how the last deliveries ended.",
 			More:     []string{command.StatusOfLooking},

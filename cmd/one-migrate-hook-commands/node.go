@@ -91,7 +91,7 @@ func setupDeliver(*pflag.FlagSet) command.Action {
 		}
 		delivery := hook.Delivery{
 			Spool: spool.Spool{Dir: cfg.String("SPOOL_DIR")}, Cluster: nodes, FrontEnds: cfg.List("FRONTENDS"),
-			Transport: hook.SSH{Runner: run.Exec{}, User: cfg.String("FRONTEND_USER"), Key: cfg.String("SSH_KEY")},
+			Transport: way(cfg),
 			StateFile: stateFile(cfg), Now: time.Now, Journal: journal,
 		}
 		waiting, err := delivery.Run(ctx)
