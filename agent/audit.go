@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"one-clvm/hook/spool"
 	"one-clvm/internal/beneath"
 	"one-clvm/lvm"
 )
@@ -27,6 +30,17 @@ type Audit struct {
 	Domains []Domain `json:"domains"`
 	// Services are the machines that the cluster has; nil where no cluster manager tells.
 	Services []Service `json:"services"`
+	// Spool is what waits to be told to oned; nil where there is none.
+	Spool *Spool `json:"spool,omitempty"`
+}
+
+// Spool is that of the cluster's hook on a node.
+type Spool struct {
+	Dir     string    `json:"dir"`
+	Waiting int       `json:"waiting"` // events that no front-end has been told of
+	Oldest  time.Time `json:"oldest"`  // of them
+	// Unreadable are files that are no events, or were put out of the way as none.
+	Unreadable []string `json:"unreadable,omitempty"`
 }
 
 // Home is what is in the directory of a VM in a system datastore.
@@ -66,7 +80,10 @@ func (c *session) audit(ctx context.Context, g lvm.Group) (Result, error) {
 			found.Wiping = append(found.Wiping, v.Name)
 		}
 	}
-	if found.Homes, err = c.homes(); err != nil {
+	if found.Homes, err = c.homesInTime(); err != nil {
+		return Result{}, err
+	}
+	if found.Spool, err = readSpool(c.Config.SpoolDir); err != nil {
 		return Result{}, err
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -83,6 +100,56 @@ var (
 	idPattern       = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})$`)
 	diskLinkPattern = regexp.MustCompile(`^disk\.(0|[1-9][0-9]{0,8})$`)
 )
+
+// homesInTime leaves the walk behind where it does not come back: a shared file system that
+// waits for the cluster keeps its readers in the kernel.
+func (c *session) homesInTime() ([]Home, error) {
+	type answer struct {
+		homes []Home
+		err   error
+	}
+	walked := make(chan answer, 1)
+	go func() {
+		homes, err := c.homes()
+		walked <- answer{homes, err}
+	}()
+	select {
+	case a := <-walked:
+		return a.homes, a.err
+	case <-time.After(askTime):
+		return nil, fmt.Errorf("the homes in %s were not read within %s: look at their file system, with tm-clvm doctor", strings.Join(c.Config.HomeBases, ", "), askTime)
+	}
+}
+
+// readSpool looks at the spool of the cluster's hook; without one there is nothing.
+func readSpool(dir string) (*Spool, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	s := spool.Spool{Dir: dir}
+	entries, err := s.List()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	found := &Spool{Dir: dir}
+	if found.Unreadable, err = s.Rejected(); err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Err != nil {
+			found.Unreadable = append(found.Unreadable, filepath.Join(dir, e.Name))
+			continue
+		}
+		if found.Waiting == 0 {
+			found.Oldest = e.Time
+		}
+		found.Waiting++
+	}
+	return found, nil
+}
 
 // homes are those of all VMs below all of HOME_BASE. Directories are walked without
 // following links: oneadmin may write there.

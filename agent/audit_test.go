@@ -6,10 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"one-clvm/hook/spool"
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
 )
@@ -60,6 +62,26 @@ func TestAuditOfANode(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotNil(t, res.Audit.Domains, "none run, which is known")
 	assert.NotNil(t, res.Audit.Services)
+}
+
+func TestSpoolOfANode(t *testing.T) {
+	none, err := readSpool(filepath.Join(t.TempDir(), "none"))
+	require.NoError(t, err)
+	assert.Nil(t, none)
+	dir := t.TempDir()
+	at := time.Unix(1_790_000_000, 0)
+	for i := range 2 {
+		s := spool.Spool{Dir: dir, Now: func() time.Time { return at.Add(time.Duration(i) * time.Hour) }}
+		require.NoError(t, s.Append([]byte("{}")))
+	}
+	const link, away = "1790000000000000000-00000001.event", "1790000000000000000-00000002.event.rejected"
+	require.NoError(t, os.Symlink("/etc/shadow", filepath.Join(dir, link)))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, away), nil, 0o600))
+	found, err := readSpool(dir)
+	require.NoError(t, err)
+	assert.True(t, at.Equal(found.Oldest))
+	assert.Equal(t, 2, found.Waiting)
+	assert.ElementsMatch(t, []string{filepath.Join(dir, link), filepath.Join(dir, away)}, found.Unreadable)
 }
 
 func TestServicesOfRGManager(t *testing.T) {

@@ -202,6 +202,7 @@ type Config struct {
 	SingleWriter bool          // a front-end may say that it is the only writer
 	Owner        string        // who owns links and files in a home
 	StallTimeout time.Duration // no sign of life from the other end
+	SpoolDir     string        // of the cluster's hook
 }
 
 var (

@@ -42,6 +42,7 @@ const (
 	HomeLeft   Kind = "home"       // the directory of a VM that oned does not have
 	Machine    Kind = "machine"    // a machine that runs where it should not, or not where it should
 	Unowned    Kind = "unowned"    // a machine that runs without the cluster
+	Spooled    Kind = "spool"      // what the cluster did, and oned was not told
 )
 
 // Finding is one thing that is not as it should be.
@@ -102,6 +103,7 @@ func (s *State) Findings() []Finding {
 	all = append(all, s.links(volumes)...)
 	all = append(all, s.homes(volumes)...)
 	all = append(all, s.machines()...)
+	all = append(all, s.spools()...)
 	return append(all, s.missing(volumes)...)
 }
 

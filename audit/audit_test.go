@@ -263,6 +263,22 @@ func TestHomesWithoutAVM(t *testing.T) {
 	assert.Equal(t, Orphan, found[0].Kind)
 }
 
+func TestSpools(t *testing.T) {
+	s := state(nil)
+	assert.Empty(t, s.Findings())
+	spool := &agent.Spool{Dir: "/var/spool/one-clvm", Waiting: 2, Oldest: s.Now.Add(-spoolPatience)}
+	s.Nodes[1].Report.Audit.Spool = spool
+	assert.Empty(t, s.Findings(), "it is being tried")
+	spool.Oldest = s.Now.Add(-3 * time.Hour)
+	assert.Equal(t, []Finding{{Spooled, "node2:/var/spool/one-clvm", "2 events wait, the first of them for 3h0m0s: oned may have VMs where they are not",
+		"on node2: one-migrate-hook status, which says why; then one-migrate-hook deliver", nil}}, s.Findings())
+	spool.Waiting, spool.Unreadable = 0, []string{"/var/spool/one-clvm/x.rejected"}
+	found := s.Findings()
+	require.Len(t, found, 1)
+	assert.Contains(t, found[0].Why, "no events")
+	assert.Equal(t, "on node2: look at them, then: one-migrate-hook reconcile on the front-end, and rm /var/spool/one-clvm/x.rejected", found[0].Repair)
+}
+
 func TestMachines(t *testing.T) {
 	runs := func(s *State, on ...int) *State {
 		for i := range s.Nodes {

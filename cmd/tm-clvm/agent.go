@@ -32,6 +32,7 @@ func runAgent(ctx context.Context, _ []string, io command.Stdio) error {
 		return server.Refuse(io.Out, err)
 	}
 	server.Config = settings(cfg)
+	server.Config.SpoolDir = hookSpool()
 	server.OpenGroup = func(name string) (lvm.Group, error) { return openGroup(cfg, name) }
 	server.Disks = func(ctx context.Context) ([]lvm.PhysicalVolume, error) { return disks(ctx, cfg) }
 	server.Facts = func(ctx context.Context, frontEnd string) *facts.Facts { return collector(cfg, frontEnd).Collect(ctx) }
@@ -52,6 +53,16 @@ func settings(cfg *cxmrc.Config) agent.Config {
 		WipeRate: cfg.Size("WIPE_RATE"), WipeJobs: cfg.Int("WIPE_JOBS"), RunDir: cfg.String("TMP_ROOT"), LockDir: cfg.String("LOCK_DIR"),
 		SingleWriter: cfg.Bool("SINGLE_WRITER"), Owner: cfg.String("OWNER"), StallTimeout: agent.StallTimeout,
 	}
+}
+
+// hookSpool is the spool of one-migrate-hook; "" where that is not configured, or by somebody
+// who may not: its own programs say so.
+func hookSpool() string {
+	cfg, err := cxmrc.LoadHook(cxmrc.HookPath)
+	if err != nil {
+		return ""
+	}
+	return cfg.String("SPOOL_DIR")
 }
 
 func zeroMode(cfg *cxmrc.Config) lvm.ZeroMode {

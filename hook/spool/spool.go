@@ -225,6 +225,15 @@ func (s Spool) Reject(name string) error {
 	return nil
 }
 
+// Rejected are the files of those that were put out of the way.
+func (s Spool) Rejected() ([]string, error) {
+	found, err := filepath.Glob(filepath.Join(s.Dir, "*"+rejectedSuffix))
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	return found, nil
+}
+
 // Sweep removes what crashes of Append have left.
 func (s Spool) Sweep() error {
 	entries, err := os.ReadDir(s.Dir)
