@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -44,6 +43,7 @@ var sortings = map[string]func(a, b row) int{
 	"vm":      func(a, b row) int { return cmp.Compare(number(a, lvm.TagVM), number(b, lvm.TagVM)) },
 	"state":   func(a, b row) int { return cmp.Compare(a.State, b.State) },
 	"created": func(a, b row) int { return a.Created.Compare(b.Created) },
+	"holder":  func(a, b row) int { return slices.Compare(a.Holders, b.Holders) },
 }
 
 func setupVolumes(flags *pflag.FlagSet) command.Action {
@@ -54,7 +54,7 @@ func setupVolumes(flags *pflag.FlagSet) command.Action {
 	flags.Lookup("vm").DefValue = "0" // nothing to show in the help
 	flags.StringVar(&f.state, "state", "", "only those in state `off|exclusive|shared|parked|building|migrating|snapshot|quarantine|wipe-failed|lost|foreign|other`")
 	flags.StringVar(&f.tag, "tag", "", "only those with tag `TAG`")
-	flags.StringVar(&f.sort, "sort", "name", "sorted by `name|size|vm|state|created`")
+	flags.StringVar(&f.sort, "sort", "name", "sorted by `name|size|vm|state|created|holder`")
 	flags.BoolVar(&f.reverse, "reverse", false, "the other way round")
 	flags.BoolVar(&f.asJSON, "json", false, "exact numbers for programs")
 	flags.StringVar(&f.prometheus, "prometheus", "", "instead, replace `FILE` by metrics for node_exporter's textfile collector")
@@ -63,7 +63,7 @@ func setupVolumes(flags *pflag.FlagSet) command.Action {
 
 func (f *volumesFlags) list(ctx context.Context, io command.Stdio) error {
 	if sortings[f.sort] == nil {
-		return fmt.Errorf("%w: --sort %s is none of name, size, vm, state, created", command.ErrUsage, f.sort)
+		return fmt.Errorf("%w: --sort %s is none of name, size, vm, state, created, holder", command.ErrUsage, f.sort)
 	}
 	collect := f.ofNode
 	if f.cluster {
@@ -86,14 +86,21 @@ func (f *volumesFlags) list(ctx context.Context, io command.Stdio) error {
 	default:
 		err = printVolumes(rows, io)
 	}
-	if err == nil && len(rows) == 0 && f.filtered() {
-		return errors.New("no volume matches")
+	if n := findings(rows); err == nil && n > 0 {
+		return fmt.Errorf("%w: %d volumes are foreign or lost, or could not be wiped; tm-clvm audit says what to do", command.ErrFindings, n)
 	}
 	return err
 }
 
-func (f *volumesFlags) filtered() bool {
-	return f.vm != opennebula.None || f.state != "" || f.tag != ""
+// findings is how many of the volumes take a person.
+func findings(rows []row) int {
+	n := 0
+	for _, r := range rows {
+		if stateColours[r.State] == terminal.Bad {
+			n++
+		}
+	}
+	return n
 }
 
 func (f *volumesFlags) wanted(r row) bool {

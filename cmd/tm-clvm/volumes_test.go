@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,19 @@ func TestTableOfVolumes(t *testing.T) {
 	assert.Contains(t, lines[4], " foreign ")
 	assert.Contains(t, lines[5], " other ")
 	assert.NotContains(t, out.String(), "\x1b", "no terminal")
+}
+
+func TestVolumesThatTakeAPerson(t *testing.T) {
+	assert.Equal(t, 2, findings(merge(seenByTwo())), "a foreign one, and one that could not be wiped")
+	assert.Zero(t, findings(nil))
+}
+
+func TestSortings(t *testing.T) {
+	rows := merge(seenByTwo())
+	slices.SortStableFunc(rows, sortings["holder"])
+	assert.Equal(t, []string{"node2"}, rows[len(rows)-1].Holders)
+	slices.SortStableFunc(rows, sortings["vm"])
+	assert.Equal(t, "lv-one-43-0", rows[len(rows)-1].Name)
 }
 
 func TestStatesOfVolumes(t *testing.T) {
