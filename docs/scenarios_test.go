@@ -55,7 +55,7 @@ func isScenario(name string) bool {
 // allTests are those of the tree, as PACKAGE.TestName.
 func allTests(t *testing.T) map[string]bool {
 	found := map[string]bool{}
-	err := filepath.WalkDir("..", func(path string, entry os.DirEntry, err error) error {
+	err := filepath.WalkDir("..", func(path string, _ os.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
