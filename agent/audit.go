@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +15,7 @@ import (
 
 	"one-clvm/hook/spool"
 	"one-clvm/internal/beneath"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/lvm"
 )
 
@@ -97,8 +97,8 @@ func (c *session) audit(ctx context.Context, g lvm.Group) (Result, error) {
 }
 
 var (
-	idPattern       = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})$`)
-	diskLinkPattern = regexp.MustCompile(`^disk\.(0|[1-9][0-9]{0,8})$`)
+	idPattern       = lazyregexp.New(`^(0|[1-9][0-9]{0,8})$`)
+	diskLinkPattern = lazyregexp.New(`^disk\.(0|[1-9][0-9]{0,8})$`)
 )
 
 // homesInTime leaves the walk behind where it does not come back: a shared file system that

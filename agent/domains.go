@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/run"
 )
 
@@ -28,7 +28,7 @@ type Service struct {
 const askTime = 20 * time.Second
 
 // domainPattern is how OpenNebula's machines are called, with their ids.
-var domainPattern = regexp.MustCompile(`^(?:vm:)?one-(0|[1-9][0-9]{0,8})$`)
+var domainPattern = lazyregexp.New(`^(?:vm:)?one-(0|[1-9][0-9]{0,8})$`)
 
 func vmOf(name string) (int, bool) {
 	m := domainPattern.FindStringSubmatch(strings.TrimSpace(name))

@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strconv"
 
 	"one-clvm/internal/failpoint"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/lvm"
 )
 
@@ -102,7 +102,7 @@ func (c *session) digestOf(ctx context.Context, v lvm.Volume) (Result, error) {
 }
 
 // diskLink are the names of links to volumes, which are made anew where the volumes are.
-var diskLink = regexp.MustCompile(`^disk\.[0-9]+$`)
+var diskLink = lazyregexp.New(`^disk\.[0-9]+$`)
 
 // moveHome moves the files of a VM's home in another system datastore into this one. A
 // crash leaves each file in one of the two, or, between two file systems, in both; the

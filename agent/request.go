@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"one-clvm/agent/facts"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/lvm"
 	"one-clvm/tarmode"
 )
@@ -206,12 +206,12 @@ type Config struct {
 }
 
 var (
-	operationPattern = regexp.MustCompile(`^[0-9a-f]{8,32}$`)
-	uuidPattern      = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
-	labelPattern     = regexp.MustCompile(`^[A-Za-z0-9_.+/:][A-Za-z0-9_.+/:-]{0,15}$`)
-	hostPattern      = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,255}$`)
-	homeTailPattern  = regexp.MustCompile(`^([0-9]{1,9})/([0-9]{1,9})$`)
-	homeFilePattern  = regexp.MustCompile(`^(disk\.[0-9]{1,9}|kernel|initrd)$`)
+	operationPattern = lazyregexp.New(`^[0-9a-f]{8,32}$`)
+	uuidPattern      = lazyregexp.New(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
+	labelPattern     = lazyregexp.New(`^[A-Za-z0-9_.+/:][A-Za-z0-9_.+/:-]{0,15}$`)
+	hostPattern      = lazyregexp.New(`^[A-Za-z0-9_.:-]{1,255}$`)
+	homeTailPattern  = lazyregexp.New(`^([0-9]{1,9})/([0-9]{1,9})$`)
+	homeFilePattern  = lazyregexp.New(`^(disk\.[0-9]{1,9}|kernel|initrd)$`)
 )
 
 const (

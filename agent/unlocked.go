@@ -3,9 +3,9 @@ package agent
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/lvm"
 )
 
@@ -13,7 +13,7 @@ import (
 const maxLocal = 4096
 
 // diskIDPattern is what LVM's ids consist of.
-var diskIDPattern = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
+var diskIDPattern = lazyregexp.New(`^[A-Za-z0-9-]{1,64}$`)
 
 func (q *Request) validateLocal(*Config) error {
 	if len(q.Local) > maxLocal {

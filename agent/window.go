@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"one-clvm/internal/failpoint"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/lvm"
 )
 
@@ -35,7 +35,7 @@ type Window struct {
 const maxWindow = 24 * 60 * 60
 
 // windowHost is what a tag can hold of a host's name; a colon separates.
-var windowHost = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,252}$`)
+var windowHost = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,252}$`)
 
 func (q *Request) validateWindow() error {
 	w := q.Window

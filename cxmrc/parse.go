@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"one-clvm/internal/lazyregexp"
 )
 
 const maxLine = 64 << 10
@@ -74,7 +75,7 @@ func (c *Config) assign(line, filename string, number int) error {
 	return nil
 }
 
-var assignment = regexp.MustCompile(`^(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$`)
+var assignment = lazyregexp.New(`^(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$`)
 
 // parseLine takes a line apart; no name for a line without an assignment.
 func parseLine(line string) (name, value string, err error) {

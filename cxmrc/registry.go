@@ -2,12 +2,12 @@ package cxmrc
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/lvm"
 )
 
@@ -112,10 +112,10 @@ const (
 )
 
 var (
-	pathValue = regexp.MustCompile(`^/[A-Za-z0-9/._+@=,:~-]*$`)
-	nameValue = regexp.MustCompile(`^[A-Za-z0-9_+.][A-Za-z0-9_+.-]*$`)
-	hostValue = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
-	fqdnValue = regexp.MustCompile(`^([A-Za-z0-9.-]|%[UVI])+$`)
+	pathValue = lazyregexp.New(`^/[A-Za-z0-9/._+@=,:~-]*$`)
+	nameValue = lazyregexp.New(`^[A-Za-z0-9_+.][A-Za-z0-9_+.-]*$`)
+	hostValue = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
+	fqdnValue = lazyregexp.New(`^([A-Za-z0-9.-]|%[UVI])+$`)
 )
 
 // problem says what is wrong with one value; "" when nothing is.

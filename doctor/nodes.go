@@ -1,13 +1,13 @@
 package doctor
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"one-clvm/agent/facts"
 	"one-clvm/cxmrc"
+	"one-clvm/internal/lazyregexp"
 	sudoers "one-clvm/sudoers.d"
 	"one-clvm/udev"
 )
@@ -18,7 +18,7 @@ func install(n Node, v *View, name, path, mode, then string) *Fix {
 }
 
 // adviceInError is a command that the error of an agent ends with.
-var adviceInError = regexp.MustCompile(`run: (ch(?:mod|own) [\w+-]+ [\w./-]+)$`)
+var adviceInError = lazyregexp.New(`run: (ch(?:mod|own) [\w+-]+ [\w./-]+)$`)
 
 func reachable(j *judge) {
 	for _, n := range j.Nodes {

@@ -10,13 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"one-clvm/hook/entrance"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/opennebula"
 )
 
@@ -73,7 +73,7 @@ const (
 // ErrReport says that a line is no report.
 var ErrReport = errors.New("not a report")
 
-var reportLine = regexp.MustCompile(`^report/1 vm=([0-9]{1,10}) on=([A-Za-z0-9._-]*) seen=([0-9]{1,19})` +
+var reportLine = lazyregexp.New(`^report/1 vm=([0-9]{1,10}) on=([A-Za-z0-9._-]*) seen=([0-9]{1,19})` +
 	` alive=([A-Za-z0-9._,-]*) fenced=([A-Za-z0-9._,-]*) lost=([A-Za-z0-9._,-]*)$`)
 
 // Line is the truth as a report.

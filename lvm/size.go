@@ -3,9 +3,10 @@ package lvm
 import (
 	"fmt"
 	"math/big"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"one-clvm/internal/lazyregexp"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 // sizeSyntax is a number and a unit. LVM looks at the unit's first letter only and
 // ignores the rest; here the rest must be B or iB, so that a typing error is refused.
 // Both cases are spelt out: ignoring case would let in U+212A, the Kelvin sign.
-var sizeSyntax = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)(?:([bBsS])|([kKmMgGtTpPeE])(?:[iI]?[bB])?)?$`)
+var sizeSyntax = lazyregexp.New(`^([0-9]+(?:\.[0-9]+)?)(?:([bBsS])|([kKmMgGtTpPeE])(?:[iI]?[bB])?)?$`)
 
 const maxSizeText = 64 // longer text is no size; it would only cost time
 

@@ -13,11 +13,11 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"time"
 
 	"one-clvm/cxmrc"
 	"one-clvm/internal/failpoint"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/publish"
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
@@ -89,7 +89,7 @@ type Maker struct {
 	Ask time.Duration
 }
 
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._+()@:-]{0,127}$`)
+var nameForm = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9 ._+()@:-]{0,127}$`)
 
 // job is one image on its way.
 type job struct {

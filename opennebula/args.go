@@ -3,21 +3,22 @@ package opennebula
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"one-clvm/internal/lazyregexp"
 )
 
 // What oned's arguments may consist of. A host name never begins with a dash, which
 // ssh would take for an option; a path has no blank, since oned splits at blanks, and
 // nothing that a shell on the way could act on.
 var (
-	hostName   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`) // and maxHost
-	pathText   = regexp.MustCompile(`^[A-Za-z0-9/._+@=,:~%-]+$`)
-	volumeText = regexp.MustCompile(`^[A-Za-z0-9_+.][A-Za-z0-9_+.-]*(/[A-Za-z0-9_+.][A-Za-z0-9_+.-]*)?$`)
-	driverName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
-	formatName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$`)
-	manySlash  = regexp.MustCompile(`/{2,}`)
+	hostName   = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`) // and maxHost
+	pathText   = lazyregexp.New(`^[A-Za-z0-9/._+@=,:~%-]+$`)
+	volumeText = lazyregexp.New(`^[A-Za-z0-9_+.][A-Za-z0-9_+.-]*(/[A-Za-z0-9_+.][A-Za-z0-9_+.-]*)?$`)
+	driverName = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+	formatName = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$`)
+	manySlash  = lazyregexp.New(`/{2,}`)
 )
 
 const (
@@ -142,7 +143,7 @@ func (h HomePath) String() string { return path.Join(h.Home(), h.Name) }
 // IsHome says that the path is the VM's directory, not a file in it.
 func (h HomePath) IsHome() bool { return h.Name == "" }
 
-var homeFile = regexp.MustCompile(`^(disk\.[0-9]+|kernel|initrd|checkpoint|deployment\.[0-9]+)$`)
+var homeFile = lazyregexp.New(`^(disk\.[0-9]+|kernel|initrd|checkpoint|deployment\.[0-9]+)$`)
 
 // ParseDiskPath takes the path of a VM's home or of a file in it apart.
 func ParseDiskPath(text string) (HomePath, error) {

@@ -1,10 +1,11 @@
 package opennebula
 
 import (
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"one-clvm/internal/lazyregexp"
 )
 
 // marks are the words by which oned's runners find the end of a script's output or
@@ -17,7 +18,7 @@ var marks = strings.NewReplacer(
 )
 
 // levelPrefix is how 7.x tells a log line from the user's message.
-var levelPrefix = regexp.MustCompile(`^(?i:ERROR|WARN|WARNING|INFO|DEBUG):[ ]*`)
+var levelPrefix = lazyregexp.New(`^(?i:ERROR|WARN|WARNING|INFO|DEBUG):[ ]*`)
 
 // Sanitize makes a text one line that oned's runners take for nothing else: no
 // control or invisible characters, none of their marks, no level in front.

@@ -6,15 +6,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"one-clvm/internal/lazyregexp"
 )
 
 // Version of OpenNebula. The zero Version is "up to 4.2", which have no version file.
 type Version struct{ Major, Minor, Patch int }
 
-var versionText = regexp.MustCompile(`^([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?(?:\.[0-9]+)*(?:[~+-][0-9A-Za-z.~+-]*)?$`)
+var versionText = lazyregexp.New(`^([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?(?:\.[0-9]+)*(?:[~+-][0-9A-Za-z.~+-]*)?$`)
 
 // ParseVersion reads 7.4.0, 6.8 or 5.12.0.4 (only three numbers count).
 func ParseVersion(text string) (Version, error) {

@@ -2,15 +2,16 @@ package opennebula
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"one-clvm/internal/lazyregexp"
 )
 
 var (
-	diskTarget   = regexp.MustCompile(`^[a-z]{2,4}[a-z]$`) // vda, xvdb, hdc
-	macAddress   = regexp.MustCompile(`^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$`)
-	deviceName   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,62}$`) // of a bridge, a NIC's model, its target
-	snapshotName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+	diskTarget   = lazyregexp.New(`^[a-z]{2,4}[a-z]$`) // vda, xvdb, hdc
+	macAddress   = lazyregexp.New(`^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$`)
+	deviceName   = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,62}$`) // of a bridge, a NIC's model, its target
+	snapshotName = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
 )
 
 // domain checks the deploy id. Where oned has none (a deploy that failed is cancelled) the

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/tarmode/archive"
 )
 
@@ -56,8 +56,8 @@ func Identity(uuid, label string) map[string]string {
 }
 
 var (
-	uuidForm  = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-	labelForm = regexp.MustCompile(`^[A-Za-z0-9_.+/:][A-Za-z0-9_.+/:-]{0,15}$`)
+	uuidForm  = lazyregexp.New(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	labelForm = lazyregexp.New(`^[A-Za-z0-9_.+/:][A-Za-z0-9_.+/:-]{0,15}$`)
 )
 
 // ReadIdentity reads the file system's UUID and label from the beginning of a tar

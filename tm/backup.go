@@ -9,12 +9,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"one-clvm/agent"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/run"
 	"one-clvm/opennebula"
 	"one-clvm/plan"
@@ -88,7 +88,7 @@ func (d *Driver) fullBackup(vm *opennebula.VM) error {
 }
 
 // backupBasePath is where the backup drivers read that setting.
-var backupBasePath = regexp.MustCompile(`(?m)^(?:export[ \t]+)?BACKUP_BASE_PATH="?([^"\n]+)"?[ \t]*$`)
+var backupBasePath = lazyregexp.New(`(?m)^(?:export[ \t]+)?BACKUP_BASE_PATH="?([^"\n]+)"?[ \t]*$`)
 
 func (d *Driver) backupBase() string {
 	conf, err := os.ReadFile(filepath.Join(d.Remotes, "etc/datastore/datastore.conf"))

@@ -8,11 +8,11 @@ import (
 	"io/fs"
 	"os/user"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"one-clvm/cluster"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/run"
 	"one-clvm/opennebula"
 )
@@ -34,7 +34,7 @@ const (
 	clean phase = "clean"
 )
 
-var networkDriver = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+var networkDriver = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
 
 // verbNetworks asks the node that a cluster moves a VM to for the phase before.
 const verbNetworks cluster.Verb = "networks"

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"one-clvm/cluster"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/opennebula"
 )
 
@@ -72,7 +72,7 @@ const (
 	maxID      = 1<<31 - 1
 )
 
-var hostPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,252}$`)
+var hostPattern = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,252}$`)
 
 // readRequest reads and checks a request.
 func readRequest(r io.Reader, c *Config) (Request, error) {
@@ -124,8 +124,8 @@ func (q *Request) validate(c *Config) error {
 }
 
 var (
-	targetPattern = regexp.MustCompile(`^[a-z]{2,4}[a-z]$`)
-	macPattern    = regexp.MustCompile(`^[0-9a-f]{2}(:[0-9a-f]{2}){5}$`)
+	targetPattern = lazyregexp.New(`^[a-z]{2,4}[a-z]$`)
+	macPattern    = lazyregexp.New(`^[0-9a-f]{2}(:[0-9a-f]{2}){5}$`)
 )
 
 const (

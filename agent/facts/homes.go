@@ -9,12 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"one-clvm/gfs2"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/membership"
 	"one-clvm/internal/run"
 )
@@ -47,7 +47,7 @@ func parseMounts(r io.Reader) ([]mount, error) {
 	return all, lines.Err()
 }
 
-var octal = regexp.MustCompile(`\\[0-7]{3}`)
+var octal = lazyregexp.New(`\\[0-7]{3}`)
 
 // unescape undoes what the kernel does to blanks in names.
 func unescape(text string) string {
@@ -72,7 +72,7 @@ func mountOf(all []mount, name string) mount {
 	return best
 }
 
-var number = regexp.MustCompile(`^[0-9]{1,9}$`)
+var number = lazyregexp.New(`^[0-9]{1,9}$`)
 
 // homes looks at all directories DATASTORE below HOME_BASE.
 func (w *collecting) homes(ctx context.Context) error {
@@ -158,7 +158,7 @@ func (h *Home) readSpace(text string) error {
 // maxLinks is how many links of one datastore are told.
 const maxLinks = 4096
 
-var diskName = regexp.MustCompile(`^disk\.[0-9]{1,9}$`)
+var diskName = lazyregexp.New(`^disk\.[0-9]{1,9}$`)
 
 // links are the links DATASTORE/VM/disk.N. What is no link is no business of ours.
 func (w *collecting) links(name string) ([]Link, error) {

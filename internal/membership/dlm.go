@@ -3,11 +3,11 @@ package membership
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/run"
 )
 
@@ -53,7 +53,7 @@ func ReadDLM(ctx context.Context, r run.Runner) (DLM, error) {
 	return DLM{Lockspaces: parseLockspaces(spaces), Waiting: parseWaiting(status), Fencing: !fencingOff.MatchString(config)}, nil
 }
 
-var fencingOff = regexp.MustCompile(`(?m)^enable_fencing=0\b`)
+var fencingOff = lazyregexp.New(`(?m)^enable_fencing=0\b`)
 
 // parseLockspaces reads dlm_tool ls:
 //
@@ -108,15 +108,15 @@ func numbers(words []string) []int {
 //	node 2 X add 9 rem 120 fail 118 fence 0 at 0 0
 //
 // X is a node that is lost; "fence 0" of one that failed means that it is still to be fenced.
-var nodeLine = regexp.MustCompile(`^node (\d{1,9}) X add \d+ rem \d+ fail ([1-9]\d*) fence 0\b`)
+var nodeLine = lazyregexp.New(`^node (\d{1,9}) X add \d+ rem \d+ fail ([1-9]\d*) fence 0\b`)
 
 // waitLine: fence 2 nodedown pid 1234 actor 1 fail 118 fence 0 now 130
-var waitLine = regexp.MustCompile(`^(?:fence|startup_fence|startup) (\d{1,9}) (?:nodedown|wait)`)
+var waitLine = lazyregexp.New(`^(?:fence|startup_fence|startup) (\d{1,9}) (?:nodedown|wait)`)
 
 func parseWaiting(text string) []int {
 	var all []int
 	for line := range strings.Lines(text) {
-		for _, pattern := range []*regexp.Regexp{nodeLine, waitLine} {
+		for _, pattern := range []lazyregexp.Regexp{nodeLine, waitLine} {
 			if m := pattern.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
 				id, _ := strconv.Atoi(m[1]) // up to nine digits cannot fail
 				if !slices.Contains(all, id) {

@@ -7,11 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/run"
 )
 
@@ -86,10 +86,10 @@ func output(ctx context.Context, r run.Runner, program string, args ...string) (
 
 var (
 	// mapLine is one key of corosync-cmapctl: nodelist.node.0.name (str) = node1
-	mapLine     = regexp.MustCompile(`^([a-z0-9_.]+) \(\w+\) = (.*)$`)
-	nodeKey     = regexp.MustCompile(`^nodelist\.node\.(\d{1,9})\.(name|nodeid|ring0_addr)$`)
-	memberKey   = regexp.MustCompile(`^runtime\.(?:totem\.pg\.mrp\.srp\.)?members\.(\d{1,10})\.status$`)
-	quorateLine = regexp.MustCompile(`(?m)^Quorate:\s+Yes\s*$`)
+	mapLine     = lazyregexp.New(`^([a-z0-9_.]+) \(\w+\) = (.*)$`)
+	nodeKey     = lazyregexp.New(`^nodelist\.node\.(\d{1,9})\.(name|nodeid|ring0_addr)$`)
+	memberKey   = lazyregexp.New(`^runtime\.(?:totem\.pg\.mrp\.srp\.)?members\.(\d{1,10})\.status$`)
+	quorateLine = lazyregexp.New(`(?m)^Quorate:\s+Yes\s*$`)
 )
 
 // parseMap reads the output of corosync-cmapctl.

@@ -6,10 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"one-clvm/internal/lazyregexp"
 )
 
 // What the kernel says about loop devices, without opening one: an open that lasts a
@@ -17,7 +18,7 @@ import (
 
 const sysBlock = "/sys/block"
 
-var loopName = regexp.MustCompile(`^loop([0-9]{1,7})$`)
+var loopName = lazyregexp.New(`^loop([0-9]{1,7})$`)
 
 // attached lists the loop devices over the file pv, in no order. root is /sys/block.
 func attached(root, pv string) ([]loopDevice, error) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/run"
 )
 
@@ -62,9 +63,9 @@ func (c *filterCache) get(ctx context.Context, g *Group) ([]string, error) {
 const statusFailed = 5
 
 var (
-	quotedPattern = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	quotedPattern = lazyregexp.New(`"(?:[^"\\]|\\.)*"`)
 	// acceptsAll are patterns that accept every name.
-	acceptsAll = regexp.MustCompile(`^"a(.)\.\*/?.?"$`)
+	acceptsAll = lazyregexp.New(`^"a(.)\.\*/?.?"$`)
 )
 
 // filterWithoutVolumes puts patterns that reject the groups' volumes before those that

@@ -3,10 +3,10 @@ package lvm2
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/lvm"
 )
 
@@ -46,7 +46,7 @@ type dlmLocks struct {
 //	id 00000002 gr NL rq IV pid 171 master 1 "pfMFZ0-IrGb-…"     this node's, node 1 is the master
 //
 // A lock that is not held any more is kept as NL.
-var lockdumpLine = regexp.MustCompile(`^id [0-9a-f]+ gr (\w+) rq \w+ pid \d+ (MSTCPY|master) (\d{1,9}) "([^"]*)"$`)
+var lockdumpLine = lazyregexp.New(`^id [0-9a-f]+ gr (\w+) rq \w+ pid \d+ (MSTCPY|master) (\d{1,9}) "([^"]*)"$`)
 
 func parseLockdump(output, resource string) dlmLocks {
 	locks := dlmLocks{others: map[int]lvm.Mode{}}
@@ -72,7 +72,7 @@ type nodelist map[int]string
 
 // nodelistLine is one in the output of corosync-cmapctl -b nodelist:
 // nodelist.node.0.name (str) = node1, nodelist.node.0.nodeid (u32) = 1.
-var nodelistLine = regexp.MustCompile(`^nodelist\.node\.(\d{1,9})\.(name|nodeid|ring0_addr) \(\w+\) = (\S+)$`)
+var nodelistLine = lazyregexp.New(`^nodelist\.node\.(\d{1,9})\.(name|nodeid|ring0_addr) \(\w+\) = (\S+)$`)
 
 // parseNodelist: a node without a name is known by its address.
 func parseNodelist(output string) nodelist {

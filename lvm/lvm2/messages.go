@@ -2,9 +2,9 @@ package lvm2
 
 import (
 	"errors"
-	"regexp"
 	"strings"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
 )
@@ -12,7 +12,7 @@ import (
 // message is a text that LVM prints on stderr, what it hints at, and what a person
 // should do next. In next, VG stands for the group's name.
 type message struct {
-	text *regexp.Regexp
+	text lazyregexp.Regexp
 	hint error
 	next string
 }
@@ -31,52 +31,52 @@ const (
 // texts change between versions, so a hint is borne out by a fresh report wherever a
 // report can show it (see explain).
 var messages = []message{
-	{regexp.MustCompile(`(?i)logical volume "[^"]*" already exists in volume group`), lvm.ErrExists, ""},
-	{regexp.MustCompile(`has insufficient free space|Insufficient free space:|Insufficient suitable allocatable extents`), lvm.ErrNoSpace, ""},
-	{regexp.MustCompile(`contains a filesystem in use|Logical volume \S+ in use|is used by another device`), lvm.ErrInUse, ""},
-	{regexp.MustCompile(`Failed to find logical volume|Existing logical volume "[^"]*" not found|Logical volume \S+ not found in volume group`), lvm.ErrNotFound, ""},
+	{lazyregexp.New(`(?i)logical volume "[^"]*" already exists in volume group`), lvm.ErrExists, ""},
+	{lazyregexp.New(`has insufficient free space|Insufficient free space:|Insufficient suitable allocatable extents`), lvm.ErrNoSpace, ""},
+	{lazyregexp.New(`contains a filesystem in use|Logical volume \S+ in use|is used by another device`), lvm.ErrInUse, ""},
+	{lazyregexp.New(`Failed to find logical volume|Existing logical volume "[^"]*" not found|Logical volume \S+ not found in volume group`), lvm.ErrNotFound, ""},
 
 	// A volume's lock. Who holds it is asked from the lock manager.
-	{regexp.MustCompile(`LV locked by other host|busy on another node|must be inactive on all hosts`), lvm.ErrLocked, ""},
-	{regexp.MustCompile(`LV is already locked with incompatible mode`), lvm.ErrLocked,
+	{lazyregexp.New(`LV locked by other host|busy on another node|must be inactive on all hosts`), lvm.ErrLocked, ""},
+	{lazyregexp.New(`LV is already locked with incompatible mode`), lvm.ErrLocked,
 		"this node holds it shared, as during a migration: end that with POSTMIGRATE or FAILMIGRATE"},
-	{regexp.MustCompile(`Shared activation not compatible with LV type:? snapshot`), lvm.ErrSnapshots,
+	{lazyregexp.New(`Shared activation not compatible with LV type:? snapshot`), lvm.ErrSnapshots,
 		"remove its snapshots, or migrate the VM cold"},
-	{regexp.MustCompile(`Shared activation not compatible with LV type`), ErrNotShareable,
+	{lazyregexp.New(`Shared activation not compatible with LV type`), ErrNotShareable,
 		"migrate the VM cold"},
 
 	// lvmlockd and its lockspaces.
-	{regexp.MustCompile(`lock failed: storage (failed|errors) for sanlock leases`), ErrNoLockManager, checkLeases},
-	{regexp.MustCompile(`lockspace is inactive|lock start in progress`), ErrNoLockManager, startLockspace},
-	{regexp.MustCompile(`VG \S+ lock failed: removed`), lvm.ErrNoGroup,
+	{lazyregexp.New(`lock failed: storage (failed|errors) for sanlock leases`), ErrNoLockManager, checkLeases},
+	{lazyregexp.New(`lockspace is inactive|lock start in progress`), ErrNoLockManager, startLockspace},
+	{lazyregexp.New(`VG \S+ lock failed: removed`), lvm.ErrNoGroup,
 		"another node has removed or renamed VG; run vgs on that node"},
-	{regexp.MustCompile(`lock failed: held by other host`), ErrGroupBusy, waitForChange},
-	{regexp.MustCompile(`check that global lockspace is started`), ErrNoLockManager,
+	{lazyregexp.New(`lock failed: held by other host`), ErrGroupBusy, waitForChange},
+	{lazyregexp.New(`check that global lockspace is started`), ErrNoLockManager,
 		"the global lock is in the first shared volume group that was made: run vgchange --lockstart for that one, too"},
-	{regexp.MustCompile(`start failed: lock manager (\S+) is not running`), ErrNoLockManager,
+	{lazyregexp.New(`start failed: lock manager (\S+) is not running`), ErrNoLockManager,
 		"start the cluster on this node (dlm: corosync and dlm_controld; sanlock: wdmd and sanlock), then run vgchange --lockstart VG"},
-	{regexp.MustCompile(`start failed: invalid sanlock host_id`), ErrNoLockManager,
+	{lazyregexp.New(`start failed: invalid sanlock host_id`), ErrNoLockManager,
 		"give this node a number of its own (local/host_id in lvmlocal.conf), then run vgchange --lockstart VG"},
-	{regexp.MustCompile(`requires lvmlockd|lvmlockd is not enabled`), ErrNoLockManager, enableDaemon},
+	{lazyregexp.New(`requires lvmlockd|lvmlockd is not enabled`), ErrNoLockManager, enableDaemon},
 	// Before the texts of a daemon that is down: those are warnings for every group.
-	{regexp.MustCompile(`Volume group "[^"]*" not found`), lvm.ErrNoGroup, ""},
-	{regexp.MustCompile(`check that lvmlockd is running|lvmlockd process is not running|Failed to detect a running lock manager`), ErrNoLockManager, startDaemon},
-	{regexp.MustCompile(`stop failed: LVs must first be deactivated`), lvm.ErrInUse,
+	{lazyregexp.New(`Volume group "[^"]*" not found`), lvm.ErrNoGroup, ""},
+	{lazyregexp.New(`check that lvmlockd is running|lvmlockd process is not running|Failed to detect a running lock manager`), ErrNoLockManager, startDaemon},
+	{lazyregexp.New(`stop failed: LVs must first be deactivated`), lvm.ErrInUse,
 		"deactivate the volumes of VG on this node first (lvs VG shows them)"},
-	{regexp.MustCompile(`lock failed: error -?\d+`), ErrNoLockManager,
+	{lazyregexp.New(`lock failed: error -?\d+`), ErrNoLockManager,
 		"the log of lvmlockd on this node says why (journalctl -u lvmlockd)"},
-	{regexp.MustCompile(`due to failed lock`), ErrNoLockManager, startLockspace},
-	{regexp.MustCompile(`The clustered option is deprecated`), nil, "clvmd ended with LVM 2.02: use vgcreate --shared"},
+	{lazyregexp.New(`due to failed lock`), ErrNoLockManager, startLockspace},
+	{lazyregexp.New(`The clustered option is deprecated`), nil, "clvmd ended with LVM 2.02: use vgcreate --shared"},
 
 	// clvmd.
-	{regexp.MustCompile(`clvmd not running on node`), ErrNoLockManager, "start clvmd on that node, or have the cluster fence it"},
-	{regexp.MustCompile(`Skipping clustered volume group|cluster locking initiali[sz]ation failed`), ErrNoLockManager, "start the cluster and clvmd on this node"},
-	{regexp.MustCompile(`Error locking on node`), ErrNoLockManager, "the log of clvmd on that node says why"},
+	{lazyregexp.New(`clvmd not running on node`), ErrNoLockManager, "start clvmd on that node, or have the cluster fence it"},
+	{lazyregexp.New(`Skipping clustered volume group|cluster locking initiali[sz]ation failed`), ErrNoLockManager, "start the cluster and clvmd on this node"},
+	{lazyregexp.New(`Error locking on node`), ErrNoLockManager, "the log of clvmd on that node says why"},
 }
 
 // passing are the texts of failures that a second try can heal: the group's or the
 // global lock is held for a moment, or metadata was read while another host wrote it.
-var passing = regexp.MustCompile(`lock failed: (held by other host|lock start in progress)|(?i:checksum)`)
+var passing = lazyregexp.New(`lock failed: (held by other host|lock start in progress)|(?i:checksum)`)
 
 // meaning finds the message of a failed command; its zero value when none is known.
 func meaning(err error) message {

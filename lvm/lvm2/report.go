@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/lvm"
 )
 
@@ -38,7 +38,7 @@ func (e *ReportError) Error() string {
 type row map[string]string
 
 // jsonStart is where the report begins: old versions print warnings before it.
-var jsonStart = regexp.MustCompile(`(?m)^[ \t]*\{`)
+var jsonStart = lazyregexp.New(`(?m)^[ \t]*\{`)
 
 // parseReport reads {"report": [{SECTION: [{field: value, …}, …]}]}, the form of
 // --reportformat json. Every value is a string. Other sections and other fields are

@@ -3,10 +3,10 @@ package lvm2
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/lvm"
 )
 
@@ -73,8 +73,8 @@ type lockspace struct {
 }
 
 var (
-	lockspaceLine = regexp.MustCompile(`^s ([^:\s]+):(\d{1,9}):([^:\s]+):(\d{1,18})\b`)
-	hostLine      = regexp.MustCompile(`^h (\d{1,9}) gen \d+ timestamp \d+ (\w+)$`)
+	lockspaceLine = lazyregexp.New(`^s ([^:\s]+):(\d{1,9}):([^:\s]+):(\d{1,18})\b`)
+	hostLine      = lazyregexp.New(`^h (\d{1,9}) gen \d+ timestamp \d+ (\w+)$`)
 )
 
 // parseLockspace reads the output of sanlock client gets -h 1:
@@ -140,7 +140,7 @@ func parseLease(output, resource string) map[int]lvm.Mode {
 }
 
 // hostUUID is what sanlock puts before a host's name that nobody configured.
-var hostUUID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.`)
+var hostUUID = lazyregexp.New(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.`)
 
 // parseHostLeases reads the names of the hosts in the output of sanlock direct dump:
 //

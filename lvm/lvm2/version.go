@@ -3,11 +3,11 @@ package lvm2
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"sync"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/run"
 )
 
@@ -21,7 +21,7 @@ var autoactivationSince = version{2, 3, 12}
 func (v version) atLeast(other version) bool { return slices.Compare(v[:], other[:]) >= 0 }
 
 // versionLine as "lvm version" prints it: "  LVM version:     2.03.16(2) (2022-05-18)".
-var versionLine = regexp.MustCompile(`(?m)^\s*LVM version:\s+(\d{1,4})\.(\d{1,4})\.(\d{1,4})\b`)
+var versionLine = lazyregexp.New(`(?m)^\s*LVM version:\s+(\d{1,4})\.(\d{1,4})\.(\d{1,4})\b`)
 
 func parseVersion(output []byte) (version, error) {
 	match := versionLine.FindSubmatch(output)

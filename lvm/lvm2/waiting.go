@@ -3,11 +3,11 @@ package lvm2
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/run"
 )
 
@@ -66,8 +66,8 @@ func (g *Group) reason(ctx context.Context) string {
 }
 
 var (
-	quorateWord = regexp.MustCompile(`(?m)^cluster nodeid \d+ quorate (\d)`)
-	fenceLine   = regexp.MustCompile(`(?m)^fence (\d{1,9}) `)
+	quorateWord = lazyregexp.New(`(?m)^cluster nodeid \d+ quorate (\d)`)
+	fenceLine   = lazyregexp.New(`(?m)^fence (\d{1,9}) `)
 )
 
 // parseDLMStatus reads the output of dlm_tool status; dead are the ids of nodes that are

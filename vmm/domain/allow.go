@@ -3,11 +3,12 @@ package domain
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/beevik/etree"
+
+	"one-clvm/internal/lazyregexp"
 )
 
 // allowed are the elements of a domain, those of all versions of OpenNebula.
@@ -38,10 +39,10 @@ func set(words string) map[string]bool {
 }
 
 var (
-	emulatorPath = regexp.MustCompile(`^/usr/(bin|libexec)/(qemu-[a-z0-9_-]+|kvm)$`)
-	firmwarePath = regexp.MustCompile(`^/usr/share/[A-Za-z0-9/._+-]+$`)
-	channelPath  = regexp.MustCompile(`^/var/lib/libvirt/qemu/[A-Za-z0-9/._+-]+$`)
-	nvramName    = regexp.MustCompile(`^[A-Za-z0-9_-]+\.(fd|bin|qcow2)$`)
+	emulatorPath = lazyregexp.New(`^/usr/(bin|libexec)/(qemu-[a-z0-9_-]+|kvm)$`)
+	firmwarePath = lazyregexp.New(`^/usr/share/[A-Za-z0-9/._+-]+$`)
+	channelPath  = lazyregexp.New(`^/var/lib/libvirt/qemu/[A-Za-z0-9/._+-]+$`)
+	nvramName    = lazyregexp.New(`^[A-Za-z0-9_-]+\.(fd|bin|qcow2)$`)
 )
 
 // checkPaths refuses every text and attribute that could be a path on the node, except

@@ -2,19 +2,20 @@ package domain
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/beevik/etree"
+
+	"one-clvm/internal/lazyregexp"
 )
 
 // nicTypes are the kinds of interfaces that oned makes. The others hand a device of the node
 // to the guest (hostdev), or open sockets on it.
 var nicTypes = []string{"bridge", "network", "ethernet", "direct"}
 
-var nicAddress = regexp.MustCompile(`^[0-9a-f]{2}(:[0-9a-f]{2}){5}$`)
+var nicAddress = lazyregexp.New(`^[0-9a-f]{2}(:[0-9a-f]{2}){5}$`)
 
 // readNICs checks the network interfaces.
 func (d *Domain) readNICs(root *etree.Element) error {

@@ -3,15 +3,15 @@ package domain
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 
 	"github.com/beevik/etree"
 
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/opennebula"
 )
 
-var targetName = regexp.MustCompile(`^[a-z]{2,3}[a-z]{1,3}$`) // vda, xvdb, sdaa
+var targetName = lazyregexp.New(`^[a-z]{2,3}[a-z]{1,3}$`) // vda, xvdb, sdaa
 
 // diskParts are the elements of a disk. What is missing here leads elsewhere (backingStore,
 // mirror, auth, …) or lets two VMs write (shareable).
