@@ -3,7 +3,7 @@
 package lab
 
 import (
-	"encoding/base64"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -19,6 +19,7 @@ import (
 
 	"one-clvm/lab/profile"
 	"one-clvm/lvm"
+	"one-clvm/opennebula"
 	"one-clvm/test/build"
 	"one-clvm/test/fakeoned"
 )
@@ -68,15 +69,25 @@ func recorded(t *testing.T) string {
 
 var stdinPart = regexp.MustCompile(`\s+<stdin: base64 of (\S+)>$`)
 
+// split separates a recorded call from the document on its standard input.
+func (s *site) split(call string) (argv, document string) {
+	s.Helper()
+	found := stdinPart.FindStringSubmatch(call)
+	if found == nil {
+		return call, ""
+	}
+	text, err := os.ReadFile(filepath.Join(recorded(s.T), found[1]))
+	require.NoError(s, err)
+	return strings.TrimSuffix(call, found[0]), string(text)
+}
+
 // replay runs one recorded call of the transfer manager.
 func (s *site) replay(call string) {
 	s.Helper()
 	var stdin io.Reader
-	if found := stdinPart.FindStringSubmatch(call); found != nil {
-		document, err := os.ReadFile(filepath.Join(recorded(s.T), found[1]))
-		require.NoError(s, err)
-		stdin = strings.NewReader(base64.StdEncoding.EncodeToString(document) + "\n")
-		call = strings.TrimSuffix(call, found[0])
+	call, document := s.split(call)
+	if document != "" {
+		stdin = bytes.NewReader(opennebula.EncodeDocument([]byte(document)))
 	}
 	call = strings.ReplaceAll(call, "/var/lib/one/vms/", s.directory+"/vms/")
 	words := strings.Fields(strings.TrimPrefix(call, "tm/clvm/"))
@@ -86,6 +97,31 @@ func (s *site) replay(call string) {
 		return
 	}
 	require.Zero(s, r.status, "%s: %s", call, r.stderr)
+}
+
+// replayDatastore runs one recorded call of the datastore driver; path is the file that the
+// recorded user made images of. oned knows the new image afterwards.
+func (s *site) replayDatastore(call, path string) {
+	s.Helper()
+	call, document := s.split(call)
+	document = strings.NewReplacer("/srv/images/test.raw", path, "<![CDATA[/var/tmp]]>", "<![CDATA["+filepath.Dir(path)+"]]>").Replace(document)
+	action, err := opennebula.ParseDriverAction(strings.NewReader(document))
+	require.NoError(s, err)
+	words := strings.Fields(strings.Replace(call, "/clvm/", "/", 1))
+	r := s.verb(bytes.NewReader(opennebula.EncodeDocument([]byte(document))), words[0], words[1:]...)
+	require.Zero(s, r.status, "%s: %s", call, r.stderr)
+	if words[0] == "datastore/monitor" {
+		assert.Regexp(s, `^USED_MB=\d+\nTOTAL_MB=\d+\nFREE_MB=\d+\n$`, r.stdout)
+		return
+	}
+	image := fakeoned.Image{ID: action.Image.ID, SizeMiB: action.Image.Size}
+	image.Name = lvm.ImageName(lvm.DefaultPrefix, image.ID).String()
+	image.Source = image.Name
+	answers := map[string]string{"datastore/stat": "1024\n", "datastore/cp": image.Source + " raw\n", "datastore/mkfs": image.Source + "\n"}
+	assert.Equal(s, answers[words[0]], r.stdout, call)
+	if words[0] != "datastore/stat" {
+		s.oned.Put(fakeoned.Images, image.ID, image.Document())
+	}
 }
 
 // anySnapshots: the recorded user, whose drivers did nothing, also migrated live a VM with
@@ -158,9 +194,8 @@ func TestTraceOfOned(t *testing.T) {
 	for _, file := range []string{"vms/0/context.sh", "vms/1/context.sh"} {
 		s.write(file, "ONE=1\n")
 	}
-	for id, mib := range []int64{1024, 2048, 1024, 2048} {
-		s.imageVolume(id, mib)
-	}
+	path := s.write("test.raw", "boot")
+	require.NoError(t, os.Truncate(path, 1<<30))
 	var now where
 	for _, st := range readTrace(t) {
 		vm := st.run - 1
@@ -171,14 +206,15 @@ func TestTraceOfOned(t *testing.T) {
 			s.oned.Put(fakeoned.VMs, vm, strings.ReplaceAll(string(document), "<FS><![CDATA[xfs]]></FS>", "<FS><![CDATA[ext4]]></FS>"))
 		}
 		for _, call := range st.calls {
-			if !strings.HasPrefix(call, "tm/clvm/") {
+			began := time.Now()
+			switch {
+			case strings.HasPrefix(call, "tm/clvm/"):
+				s.replay(call)
+			case strings.HasPrefix(call, "datastore/clvm/"):
+				s.replayDatastore(call, path)
+			default:
 				continue
 			}
-			if strings.Contains(call, "/cpds ") {
-				s.newImage(call)
-			}
-			began := time.Now()
-			s.replay(call)
 			t.Logf("%6.1fs %s", time.Since(began).Seconds(), call)
 		}
 		if next, ok := expected[fmt.Sprintf("%d %s", st.run, st.name)]; ok {
@@ -201,17 +237,6 @@ func (s *site) imageVolume(id int, mib int64) {
 	_, err = s.group(s.Nodes[0]).Activate(s.Context(), name, lvm.Off)
 	require.NoError(s, err)
 	s.oned.Put(fakeoned.Images, id, fakeoned.Image{ID: id, Name: name, SizeMiB: mib, Source: name}.Document())
-}
-
-var savedTo = regexp.MustCompile(`lv-oneimg-(\d+)`)
-
-// newImage is the image that oned has registered before CPDS.
-func (s *site) newImage(call string) {
-	id := 0
-	_, err := fmt.Sscan(savedTo.FindStringSubmatch(call)[1], &id)
-	require.NoError(s, err)
-	name := lvm.ImageName(lvm.DefaultPrefix, id).String()
-	s.oned.Put(fakeoned.Images, id, fakeoned.Image{ID: id, Name: name, SizeMiB: 2048, Source: name}.Document())
 }
 
 // names are all volumes of the group.
