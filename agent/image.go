@@ -47,7 +47,7 @@ func (c *session) nameOf(image *Image) string {
 // place, as the disk or one of the disks that are meant.
 func (c *session) isLent(v lvm.Volume) bool {
 	lent := v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagVM, c.req.VM)) && v.Tags.Get(lvm.TagImage) != ""
-	return lent && (c.req.Disk == AllDisks || v.Tags.Has(lvm.KeyTag(lvm.TagDisk, c.req.Disk)))
+	return lent && !c.req.Op.ofImage() && (c.req.Disk == AllDisks || v.Tags.Has(lvm.KeyTag(lvm.TagDisk, c.req.Disk)))
 }
 
 // lentTags are what an image carries while a VM uses it.
@@ -74,6 +74,8 @@ func (c *session) findImage(ctx context.Context, g lvm.Group, image *Image, op s
 		return v, c.errorOf(image, op, errors.New("it was never completed (tag building): delete the image in OpenNebula and make it again"))
 	case v.Tags.Get(lvm.TagVM) != "" && !c.isLent(v):
 		return v, c.errorOf(image, op, fmt.Errorf("%w: it is disk %s of VM %s", lvm.ErrInUse, v.Tags.Get(lvm.TagDisk), v.Tags.Get(lvm.TagVM)))
+	case v.Tags.Get(tagReverting) != "" && c.req.Op != OpRevertImage:
+		return v, halfReverted(op, v)
 	}
 	return v, nil
 }
@@ -133,6 +135,11 @@ func deactivate(ctx context.Context, g lvm.Group, name string) error {
 	return err
 }
 
+// joinOff deactivates a volume after something was done with it, well or not.
+func joinOff(ctx context.Context, g lvm.Group, name string, err error) error {
+	return errors.Join(err, deactivate(context.WithoutCancel(ctx), g, name))
+}
+
 func (c *session) untag(ctx context.Context, g lvm.Group, v lvm.Volume) error {
 	gone := lvm.NewTags(lvm.TagParked)
 	for _, key := range []string{lvm.TagVM, lvm.TagDisk, lvm.TagDS, lvm.TagMigrating} {
@@ -157,6 +164,13 @@ func (c *session) unlink(ctx context.Context, g lvm.Group) error {
 		}
 		if !v.Tags.Has(lvm.KeyTag(lvm.TagImage, c.req.Image.ID)) {
 			return &lvm.Error{Op: "unlink", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("disk %d of VM %d is image %s, not %d", c.req.Disk, c.req.VM, v.Tags.Get(lvm.TagImage), c.req.Image.ID)}
+		}
+		if c.req.Remove {
+			for _, s := range snapshotsOf(volumes, v) {
+				if err := c.removeSnapshot(ctx, g, s); err != nil {
+					return err
+				}
+			}
 		}
 		if err := c.giveBack(ctx, g, v); err != nil {
 			return err
@@ -253,16 +267,20 @@ func (c *session) copyDevice(ctx context.Context, from io.ReaderAt, parts []tarm
 }
 
 // openImage opens an image for reading. Nobody ever writes an image while it is copied, so
-// other nodes may read it, too: it is active shared. A crash leaves it so; whoever reads it
-// next on this node ends that.
+// other nodes may read it, too: it is active shared, unless it has snapshots, which LVM does
+// not share. A crash leaves it so; whoever reads it next on this node ends that.
 func (c *session) openImage(ctx context.Context, g lvm.Group, name string) (device *os.File, err error) {
 	err = c.alone(ctx, g, name, func() error {
+		volumes, err := g.Volumes(ctx)
+		if err != nil {
+			return err
+		}
 		v, err := g.Volume(ctx, name)
 		if err != nil {
 			return err
 		}
-		if v.Mode == lvm.Off {
-			if v, err = g.Activate(ctx, name, lvm.Shared); err != nil {
+		if mode := readMode(volumes, v); v.Mode == lvm.Off {
+			if v, err = g.Activate(ctx, name, mode); err != nil {
 				return err
 			}
 		}
@@ -271,6 +289,13 @@ func (c *session) openImage(ctx context.Context, g lvm.Group, name string) (devi
 		return err
 	})
 	return device, err
+}
+
+func readMode(volumes []lvm.Volume, image lvm.Volume) lvm.Mode {
+	if len(snapshotsOf(volumes, image)) > 0 {
+		return lvm.Exclusive
+	}
+	return lvm.Shared
 }
 
 // leaveImage deactivates an image that nobody on this node reads any more.

@@ -207,7 +207,7 @@ func (c *session) discardImage(ctx context.Context, g lvm.Group, volumes []lvm.V
 		}
 		for _, s := range snapshotsOf(volumes, v) {
 			if !s.Tags.Has(lvm.TagOurs, mark) {
-				return c.imageError("remove", fmt.Errorf("%w, and %s was not made by this suite as one of the image (tags: %q): remove it by hand", lvm.ErrSnapshots, s.Name, s.Tags))
+				return c.imageError("remove", foreignSnapshot(s))
 			}
 			if err := c.removeSnapshot(ctx, g, s); err != nil {
 				return err

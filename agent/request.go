@@ -40,16 +40,19 @@ const (
 	OpMoveHome  Op = "movehome"  // move a VM's home here from another system datastore
 	OpFile      Op = "file"      // put a file into a VM's home
 	OpMakeImage Op = "makeimage" // make an image on the SAN, with a content
-	OpDropImage Op = "dropimage" // remove an image on the SAN
+	OpDropImage Op = "dropimage" // remove an image on the SAN, or one of its snapshots
 	OpSendImage Op = "sendimage" // send an image's content back
-	OpMonitor   Op = "monitor"   // the volume group in numbers
-	OpVolumes   Op = "volumes"   // the volume group's volumes
-	OpDisks     Op = "disks"     // the physical volumes that this node sees
-	OpAudit     Op = "audit"     // the volumes, and what belongs to them on this node
-	OpReap      Op = "reap"      // wipe and remove what is in quarantine
-	OpWipeFree  Op = "wipefree"  // wipe the volume group's free space
-	OpFacts     Op = "facts"     // what the node says of itself
-	OpDrop      Op = "drop"      // remove a volume of the VM that was never completed
+	// OpRevertImage brings an image on the SAN back to a snapshot, and removes all of its
+	// snapshots where Remove is set.
+	OpRevertImage Op = "revertimage"
+	OpMonitor     Op = "monitor"  // the volume group in numbers
+	OpVolumes     Op = "volumes"  // the volume group's volumes
+	OpDisks       Op = "disks"    // the physical volumes that this node sees
+	OpAudit       Op = "audit"    // the volumes, and what belongs to them on this node
+	OpReap        Op = "reap"     // wipe and remove what is in quarantine
+	OpWipeFree    Op = "wipefree" // wipe the volume group's free space
+	OpFacts       Op = "facts"    // what the node says of itself
+	OpDrop        Op = "drop"     // remove a volume of the VM that was never completed
 )
 
 // ofGroup: the operation is about a volume group, not about a VM.
@@ -59,7 +62,7 @@ func (o Op) ofGroup() bool {
 
 // ofImage: the operation is about an image on the SAN, and about no VM.
 func (o Op) ofImage() bool {
-	return slices.Contains([]Op{OpMakeImage, OpDropImage, OpSendImage}, o)
+	return slices.Contains([]Op{OpMakeImage, OpDropImage, OpSendImage, OpRevertImage}, o)
 }
 
 // makes: the operation makes a new volume of the size and with the content that it asks for.
@@ -103,8 +106,9 @@ type Request struct {
 	Local        []string `json:"local,omitempty"`
 	SingleWriter bool     `json:"single_writer,omitempty"`
 
-	// Snapshot is the number of a snapshot of the disk: of OpSnapshot and OpRevert, and of
-	// OpSave and OpRemove where the disk itself is not meant.
+	// Snapshot is the number of a snapshot of the disk or image: of OpSnapshot, OpRevert and
+	// OpRevertImage, and of OpSave, OpStore, OpRemove and OpDropImage where the disk or image
+	// itself is not meant.
 	Snapshot *int `json:"snapshot,omitempty"`
 	Parent   *int `json:"parent,omitempty"` // of OpSnapshot: the snapshot that the disk came from
 	Space    int  `json:"space,omitempty"`  // of OpSnapshot and OpBackup: percent of the disk, for what changes
@@ -140,7 +144,7 @@ type Request struct {
 	FrontEnd string       `json:"front_end,omitempty"` // of OpFacts: the machine to reach from there
 	Force    bool         `json:"force,omitempty"`     // of OpReap: also what another node was wiping, which is down
 	// Remove: OpSave and OpStore remove the volume once its content is elsewhere, OpReplace what
-	// OpRestore made instead of using it.
+	// OpRestore made instead of using it, OpRevertImage and OpUnlink all snapshots.
 	Remove bool `json:"remove,omitempty"`
 }
 
@@ -236,7 +240,7 @@ func (q *Request) validate(c *Config) error {
 
 func (q *Request) validateIDs(*Config) error {
 	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpDigest, OpPublish,
-		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpAudit, OpDrop, OpReap, OpWipeFree, OpFacts, OpMakeImage, OpDropImage, OpSendImage}
+		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpAudit, OpDrop, OpReap, OpWipeFree, OpFacts, OpMakeImage, OpDropImage, OpSendImage, OpRevertImage}
 	switch {
 	case !slices.Contains(known, q.Op):
 		return fmt.Errorf("operation %q is not known to this agent", q.Op)
@@ -268,8 +272,8 @@ func (q *Request) validateIDs(*Config) error {
 
 // validateSnapshot: a number exactly where one is needed.
 func (q *Request) validateSnapshot(*Config) error {
-	needed := slices.Contains([]Op{OpSnapshot, OpRevert}, q.Op)
-	allowed := needed || slices.Contains([]Op{OpSave, OpStore, OpRemove}, q.Op) && q.Disk != AllDisks && !q.Remove
+	needed := slices.Contains([]Op{OpSnapshot, OpRevert, OpRevertImage}, q.Op)
+	allowed := needed || q.Op == OpDropImage || slices.Contains([]Op{OpSave, OpStore, OpRemove}, q.Op) && q.Disk != AllDisks && !q.Remove
 	for _, number := range []*int{q.Snapshot, q.Parent} {
 		if number != nil && (*number < 0 || *number > maxID) {
 			return fmt.Errorf("snapshot id %d", *number)

@@ -357,7 +357,12 @@ func (c *session) changeImage(ctx context.Context, g lvm.Group) (Result, error) 
 	case OpMakeImage:
 		return c.makeImage(ctx, g)
 	case OpDropImage:
+		if c.req.Snapshot != nil {
+			return Result{}, c.removeImageSnapshot(ctx, g)
+		}
 		return Result{}, c.dropImage(ctx, g)
+	case OpRevertImage:
+		return Result{}, c.revertImage(ctx, g)
 	case OpSendImage:
 		return c.sendImage(ctx, g)
 	}

@@ -31,24 +31,20 @@ func snapshotsOf(volumes []lvm.Volume, origin lvm.Volume) []lvm.Volume {
 	return found
 }
 
-// snapshotName is the name of the request's snapshot.
-func (c *session) snapshotName() string {
-	return lvm.DiskName(c.Config.Prefix, c.req.VM, c.req.Disk).WithSnapshot(*c.req.Snapshot).String()
-}
-
-// isRequested says by its tags whether a volume is the request's snapshot.
+// isRequested says by its tags whether a snapshot of the disk, or image, that is meant is
+// the request's.
 func (c *session) isRequested(v lvm.Volume) bool {
-	return isSnapshot(v) && c.isDisk(v) && v.Tags.Has(lvm.KeyTag(lvm.TagSnapshot, *c.req.Snapshot))
+	return v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagSnapshot, *c.req.Snapshot))
 }
 
-// findSnapshot is the request's snapshot of a disk. ErrNotFound.
+// findSnapshot is the request's snapshot of a disk or an image. ErrNotFound.
 func (c *session) findSnapshot(g lvm.Group, volumes []lvm.Volume, disk lvm.Volume) (lvm.Volume, error) {
 	for _, v := range snapshotsOf(volumes, disk) {
 		if c.isRequested(v) {
 			return v, nil
 		}
 	}
-	return lvm.Volume{}, &lvm.Error{Op: string(c.req.Op), Group: g.Name(), Volume: c.snapshotName(), Err: lvm.ErrNotFound}
+	return lvm.Volume{}, &lvm.Error{Op: string(c.req.Op), Group: g.Name(), Volume: lvm.SnapshotName(disk.Name, *c.req.Snapshot), Err: lvm.ErrNotFound}
 }
 
 // readable refuses a snapshot whose content is lost.
@@ -62,14 +58,12 @@ func readable(v lvm.Volume) error {
 // takeSnapshot takes a snapshot of a disk, in use or not: for a disk in use it is that of
 // one instant, as after a power cut. A crash leaves nothing, or the finished snapshot,
 // which the next one of that number replaces: oned uses a number again only after a
-// failure.
+// failure. A snapshot of an image in place is the image's, and stays with it: oned moves its
+// record from the VM to the image when the VM ends.
 func (c *session) takeSnapshot(ctx context.Context, g lvm.Group) (Result, error) {
 	volumes, disk, err := c.oneDisk(ctx, g)
 	if err != nil {
 		return Result{}, err
-	}
-	if c.isLent(disk) {
-		return Result{}, &lvm.Error{Op: "snapshot", Group: g.Name(), Volume: disk.Name, Err: errors.New("it is an image that is used in place, and its snapshots would stay behind when the VM ends: use an image that is not persistent")}
 	}
 	for _, v := range snapshotsOf(volumes, disk) {
 		if !c.isRequested(v) {
@@ -100,7 +94,11 @@ func (c *session) takeSnapshot(ctx context.Context, g lvm.Group) (Result, error)
 }
 
 func (c *session) snapshotRequest(disk lvm.Volume) lvm.SnapshotRequest {
-	tags := lvm.DiskTags(c.req.VM, c.req.Disk, c.req.DS).With(lvm.KeyTag(lvm.TagSnapshot, *c.req.Snapshot), lvm.TagOp+"="+c.req.Operation)
+	tags := lvm.DiskTags(c.req.VM, c.req.Disk, c.req.DS)
+	if image := disk.Tags.Get(lvm.TagImage); image != "" {
+		tags = lvm.NewTags(lvm.TagOurs, lvm.TagImage+"="+image)
+	}
+	tags = tags.With(lvm.KeyTag(lvm.TagSnapshot, *c.req.Snapshot), lvm.TagOp+"="+c.req.Operation)
 	if c.req.Parent != nil {
 		tags = tags.With(lvm.KeyTag(lvm.TagParent, *c.req.Parent))
 	}
@@ -110,7 +108,7 @@ func (c *session) snapshotRequest(disk lvm.Volume) lvm.SnapshotRequest {
 	if disk.Open {
 		tags = tags.With(tagLive)
 	}
-	return lvm.SnapshotRequest{Name: c.snapshotName(), Origin: disk.Name, Space: c.spaceOf(disk), Tags: tags}
+	return lvm.SnapshotRequest{Name: lvm.SnapshotName(disk.Name, *c.req.Snapshot), Origin: disk.Name, Space: c.spaceOf(disk), Tags: tags}
 }
 
 // spaceOf is the space for a snapshot of the disk that the request wants.
@@ -130,14 +128,25 @@ func (c *session) removeRequested(ctx context.Context, g lvm.Group) error {
 	if err != nil {
 		return err
 	}
-	for _, v := range volumes {
+	for _, disk := range volumes {
+		if !c.isDisk(disk) && !c.isLent(disk) {
+			continue
+		}
+		if err := c.removeRequestedOf(ctx, g, volumes, disk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeRequestedOf removes the request's snapshot of a disk or an image.
+func (c *session) removeRequestedOf(ctx context.Context, g lvm.Group, volumes []lvm.Volume, origin lvm.Volume) error {
+	for _, v := range snapshotsOf(volumes, origin) {
 		if !c.isRequested(v) {
 			continue
 		}
-		for _, disk := range volumes {
-			if disk.Name == v.Origin && disk.Tags.Has(lvm.KeyTag(tagReverting, *c.req.Snapshot)) {
-				return halfReverted("remove", disk)
-			}
+		if origin.Tags.Has(lvm.KeyTag(tagReverting, *c.req.Snapshot)) {
+			return halfReverted("remove", origin)
 		}
 		if err := c.removeSnapshot(ctx, g, v); err != nil {
 			return err
@@ -232,31 +241,49 @@ func (c *session) revert(ctx context.Context, g lvm.Group) error {
 
 func (c *session) revertTo(ctx context.Context, g lvm.Group, home *home, disk, from lvm.Volume) error {
 	link := "disk." + strconv.Itoa(c.req.Disk)
-	mark := lvm.KeyTag(tagReverting, *c.req.Snapshot)
-	var other lvm.Tags
-	if before := disk.Tags.Get(tagReverting); before != "" {
-		other = lvm.NewTags(tagReverting + "=" + before).Without(mark)
-	}
-	if _, err := g.Tag(ctx, disk.Name, lvm.NewTags(mark), other); err != nil {
+	if err := c.beginRevert(ctx, g, disk); err != nil {
 		return err
 	}
-	failpoint.Hit("revert.tagged")
 	if err := home.remove(link); err != nil {
 		return err
 	}
 	failpoint.Hit("revert.unlinked")
-	done := c.begin(fmt.Sprintf("bring %s back to %s", disk.Name, from.Name))
-	err := c.copyDifferences(ctx, from, disk)
-	done(err)
-	if err != nil {
-		return fmt.Errorf("%w; the disk cannot be used until it is reverted again", err)
+	if err := c.bringBack(ctx, disk, from); err != nil {
+		return err
 	}
-	failpoint.Hit("revert.copied")
 	if err := errors.Join(c.give(disk), home.link(link, disk.Path)); err != nil {
 		return err
 	}
 	failpoint.Hit("revert.linked")
-	_, err = g.Tag(ctx, disk.Name, nil, lvm.NewTags(mark))
+	return c.endRevert(ctx, g, disk)
+}
+
+// beginRevert marks a disk or an image as one that is being brought back to the request's
+// snapshot.
+func (c *session) beginRevert(ctx context.Context, g lvm.Group, v lvm.Volume) error {
+	mark := lvm.KeyTag(tagReverting, *c.req.Snapshot)
+	stale := savedTags(v).With(withoutData(v)...)
+	if before := v.Tags.Get(tagReverting); before != "" {
+		stale = stale.With(tagReverting + "=" + before).Without(mark)
+	}
+	_, err := g.Tag(ctx, v.Name, lvm.NewTags(mark), stale)
+	failpoint.Hit("revert.tagged")
+	return err
+}
+
+func (c *session) bringBack(ctx context.Context, v, from lvm.Volume) error {
+	done := c.begin(fmt.Sprintf("bring %s back to %s", v.Name, from.Name))
+	err := c.copyDifferences(ctx, from, v)
+	done(err)
+	failpoint.Hit("revert.copied")
+	if err != nil {
+		return fmt.Errorf("%w; it cannot be used until it is reverted again", err)
+	}
+	return nil
+}
+
+func (c *session) endRevert(ctx context.Context, g lvm.Group, v lvm.Volume) error {
+	_, err := g.Tag(ctx, v.Name, nil, lvm.NewTags(lvm.KeyTag(tagReverting, *c.req.Snapshot)))
 	failpoint.Hit("revert.complete")
 	return err
 }

@@ -346,9 +346,6 @@ func TestMonitorAndExport(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, files, 1)
 	assert.Contains(t, b.stdout.String(), "<IMPORT_SOURCE>"+files[0]+"</IMPORT_SOURCE>")
-	for _, verb := range []string{"snap_delete", "snap_revert", "snap_flatten"} {
-		assert.ErrorIs(t, b.do(verb, image{"SOURCE": "lv-oneimg-7"}, nil), plan.ErrNotYet)
-	}
 }
 
 // Both ways of handing the document over, and what does not fit together.

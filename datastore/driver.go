@@ -166,6 +166,18 @@ func (d *Driver) node(ctx context.Context, c *call) (string, error) {
 	return wanted, opennebula.CheckHost(wanted)
 }
 
+// ownVolume is the volume that the call's image is.
+func (c *call) ownVolume() (*agent.Image, error) {
+	image, ok := c.parseVolume(c.Image.Source)
+	if !ok {
+		return nil, c.unknown(c.Image.Source)
+	}
+	if image.ID != c.Image.ID {
+		return nil, fmt.Errorf("%w: its SOURCE is %s, which is image %d", ErrRefused, c.Image.Source, image.ID)
+	}
+	return image, nil
+}
+
 // parseVolume reads a SOURCE that is a volume of ours: lv-oneimg-N, perhaps behind HOST: or
 // VG/. ok is false for anything else.
 func (c *call) parseVolume(source string) (image *agent.Image, ok bool) {
@@ -202,8 +214,4 @@ func (d *Driver) tellSource(source string) func(agent.Result) error {
 
 func (d *Driver) planMonitor(ctx context.Context, c *call) ([]plan.Step, error) {
 	return d.Monitor(ctx, &c.Datastore)
-}
-
-func (d *Driver) planSnapshot(context.Context, *call) ([]plan.Step, error) {
-	return nil, fmt.Errorf("snapshots of images on the SAN are %w", plan.ErrNotYet)
 }

@@ -32,9 +32,9 @@ func (d *Driver) planExport(ctx context.Context, c *call) ([]plan.Step, error) {
 	if path, ok := c.ownFile(c.Image.Source); ok {
 		return []plan.Step{{What: "describe " + path, Here: func(context.Context) error { return d.describe(c, path, "NO") }}}, nil
 	}
-	image, ok := c.parseVolume(c.Image.Source)
-	if !ok || image.ID != c.Image.ID {
-		return nil, c.unknown(c.Image.Source)
+	image, err := c.ownVolume()
+	if err != nil {
+		return nil, err
 	}
 	host, err := d.NodeOfDatastore(ctx, c.cfg, &c.Datastore)
 	if err != nil {

@@ -96,12 +96,9 @@ func (d *Driver) planRemove(ctx context.Context, c *call) ([]plan.Step, error) {
 	if path, ok := c.ownFile(c.Image.Source); ok {
 		return []plan.Step{{What: "remove " + path, Here: func(context.Context) error { return removeFile(path) }}}, nil
 	}
-	image, ok := c.parseVolume(c.Image.Source)
-	if !ok {
-		return nil, c.unknown(c.Image.Source)
-	}
-	if image.ID != c.Image.ID {
-		return nil, fmt.Errorf("%w: its SOURCE is %s, which is image %d", ErrRefused, c.Image.Source, image.ID)
+	image, err := c.ownVolume()
+	if err != nil {
+		return nil, err
 	}
 	host, err := d.NodeOfDatastore(ctx, c.cfg, &c.Datastore)
 	if err != nil {

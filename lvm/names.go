@@ -70,6 +70,11 @@ func (n Name) WithSnapshot(number int) Name {
 	return n
 }
 
+// SnapshotName is the name of snapshot number of the disk or image of that name.
+func SnapshotName(name string, number int) string {
+	return name + snapshotMark + strconv.Itoa(number)
+}
+
 // String is the volume's name. ParseName reads it back, or refuses it when a field is
 // outside the grammar (a negative number, an ID that is not hexadecimal).
 func (n Name) String() string {
@@ -85,7 +90,7 @@ func (n Name) String() string {
 		return n.Kind.String()
 	}
 	if n.Snapshot != NoSnapshot {
-		s += snapshotMark + strconv.Itoa(n.Snapshot)
+		return SnapshotName(s, n.Snapshot)
 	}
 	return s
 }

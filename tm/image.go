@@ -90,7 +90,7 @@ func (d *Driver) planSaveOnSAN(ctx context.Context, call opennebula.Call) ([]pla
 	what := fmt.Sprintf("copy disk %d of VM %d to image %d, a volume of %s", q.Disk, q.VM, image.ID, image.Group)
 	switch {
 	case q.Remove && disk.ImageID == image.ID:
-		q.Op, q.Remove = agent.OpUnlink, false
+		q.Op, q.Remove = agent.OpUnlink, strings.EqualFold(disk.Attrs["PERSISTENT_SNAPSHOTS"], "NO") // oned forgets them
 		what = fmt.Sprintf("give image %d back from disk %d of VM %d", image.ID, q.Disk, q.VM)
 	case call.Snapshot >= 0:
 		q.Snapshot = &call.Snapshot

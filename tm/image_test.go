@@ -43,6 +43,19 @@ func TestCloneOnSANSizes(t *testing.T) {
 	assert.EqualValues(t, 2<<30, b.nodes.reqs[0].Size, "enlarged by the user: 2048 of 1024 MiB")
 }
 
+// oned keeps the snapshots of a persistent image, or drops them when the VM ends.
+func TestSnapshotsOfAPersistentImage(t *testing.T) {
+	for word, remove := range map[string]bool{"": false, "YES": false, "NO": true} {
+		b := newBench(t)
+		disk, err := b.oned.vm.Disk(1)
+		require.NoError(t, err)
+		disk.Attrs["PERSISTENT_SNAPSHOTS"] = word
+		require.NoError(t, b.call("mvds node2:"+home+"/disk.1 lv-oneimg-1 0 100"))
+		assert.Equal(t, agent.OpUnlink, b.nodes.reqs[0].Op)
+		assert.Equal(t, remove, b.nodes.reqs[0].Remove, word)
+	}
+}
+
 func TestSaveOfASnapshotOnSAN(t *testing.T) {
 	b := newBench(t)
 	require.NoError(t, b.call("cpds node1:"+home+"/disk.0 lv-oneimg-6 1 0 100"))

@@ -278,6 +278,83 @@ func datastoreScenes() []scene {
 	}
 }
 
+// imageSnapshotScenes are the verbs on the snapshots of an image: 0 and 1 were taken while a
+// VM used it in place.
+func imageSnapshotScenes() []scene {
+	var contents []string
+	before := func(s *site) {
+		contents = s.snappedImage()
+	}
+	on := func(number string) func(*site) string {
+		return func(s *site) string {
+			return encoded(s.action(sanImage, imageFields{"SOURCE": imageVolume(sanImage), "TARGET_SNAPSHOT": number}, nil))
+		}
+	}
+	is := func(content int, left ...string) func(*site) {
+		return func(s *site) {
+			assert.Equal(s, append([]string{imageVolume(sanImage)}, left...), s.names())
+			assert.True(s, contents[content] == s.copyOf(imageVolume(sanImage)), "the content")
+			v, err := s.group().Volume(s.Context(), imageVolume(sanImage))
+			require.NoError(s, err)
+			assert.Equal(s, lvm.NewTags("one", lvm.KeyTag("image", sanImage)), v.Tags)
+			assert.Equal(s, lvm.Off, v.Mode)
+		}
+	}
+	first, second := imageVolume(sanImage)+"_s0", imageVolume(sanImage)+"_s1"
+	return []scene{
+		{name: "snap_delete of an image", before: before, argv: verb("datastore/snap_delete", sanImage), stdin: on("0"), after: is(2, second)},
+		{name: "snap_revert of an image", before: before, argv: verb("datastore/snap_revert", sanImage), stdin: on("1"), after: is(1, first, second)},
+		{name: "snap_flatten of an image", before: before, argv: verb("datastore/snap_flatten", sanImage), stdin: on("0"), after: is(0)},
+	}
+}
+
+// snappedImage makes an image, and has a VM use it in place and take snapshots 0 and 1 of it.
+// The result are their contents, and what the image holds at the end.
+func (s *site) snappedImage() (contents []string) {
+	s.Helper()
+	image := s.putImage(sanImage)
+	s.vm(fakeoned.PersistentDisk(0, image))
+	s.ok("ln", append([]string{"frontend:" + image.Source, at("node1", 0)}, ofImage...)...)
+	for number := range 2 {
+		contents = append(contents, s.copyOf(image.Source))
+		s.ok("snap_create", ofSnapshot("node1", 0, number)...)
+		s.scribble(0, byte(number))
+	}
+	contents = append(contents, s.copyOf(image.Source))
+	s.ok("mvds", append([]string{at("node1", 0), image.Source}, ofImage...)...)
+	return contents
+}
+
+// The snapshots of an image are its own: they outlive the VM in which they were taken, and
+// the next one has them.
+func TestSnapshotsOfImages(t *testing.T) {
+	s := start(t, testbed.Options{})
+	for _, c := range imageSnapshotScenes() {
+		t.Run(c.name, func(t *testing.T) {
+			s := s.in(t)
+			c.before(s)
+			result, err := s.machine.Run(t.Context(), testbed.Command{Argv: []string{testbed.DatastoreVerb(strings.TrimPrefix(c.argv[0], "datastore/")), c.argv[1]}, Stdin: c.stdin(s)})
+			require.NoError(t, err)
+			require.Zero(t, result.Status, result.Stderr)
+			require.Empty(t, result.Stdout)
+			c.after(s)
+			s.deleteHome()
+		})
+	}
+	t.Run("in the next VM", func(t *testing.T) {
+		s := s.in(t)
+		contents := s.snappedImage()
+		s.ok("ln", append([]string{"frontend:" + imageVolume(sanImage), at("node1", 0)}, ofImage...)...)
+		s.ok("snap_revert", ofSnapshot("node1", 0, 0)...)
+		s.ok("snap_delete", ofSnapshot("node1", 0, 1)...)
+		s.deleteDisk(0)
+		s.deleteHome()
+		assert.True(t, contents[0] == s.copyOf(imageVolume(sanImage)))
+		assert.Equal(t, []string{imageVolume(sanImage), imageVolume(sanImage) + "_s0"}, s.names())
+		s.unregister(fakeoned.Image{ID: sanImage, Source: imageVolume(sanImage)})
+	})
+}
+
 // The calls that a real oned made, as it made them.
 func TestRecordedDatastoreCalls(t *testing.T) {
 	s := start(t, testbed.Options{})

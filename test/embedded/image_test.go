@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -62,8 +63,10 @@ func (s *site) imageOnSAN(id int) fakeoned.Image {
 // dropImage removes an image as its datastore would; one that is not there is fine.
 func (s *site) dropImage(id int) {
 	s.Helper()
-	for _, v := range s.volumes() {
-		if v.Name == imageVolume(id) {
+	volumes := s.volumes()
+	slices.Reverse(volumes) // snapshots come first
+	for _, v := range volumes {
+		if v.Name == imageVolume(id) || v.Origin == imageVolume(id) {
 			assert.NoError(s, s.group().Remove(context.WithoutCancel(s.Context()), v.Name))
 		}
 	}
