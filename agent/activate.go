@@ -27,7 +27,7 @@ func (c *session) disks(ctx context.Context, g lvm.Group) ([]lvm.Volume, error) 
 func (c *session) disksIn(g lvm.Group, volumes []lvm.Volume) ([]lvm.Volume, error) {
 	var out []lvm.Volume
 	for _, v := range volumes {
-		if !c.isDisk(v) && !c.isLent(v) || isSnapshot(v) || v.Tags.Has(lvm.TagQuarantine) {
+		if !c.isDisk(v) && !c.isLent(v) || v.IsSnapshot() || v.Tags.Has(lvm.TagQuarantine) {
 			continue
 		}
 		if err := c.refuseUndecided(v); err != nil {
@@ -79,6 +79,9 @@ func (c *session) activate(ctx context.Context, g lvm.Group) error {
 // any of the VM's disks changes.
 func (c *session) refuseShared(g lvm.Group, volumes, disks []lvm.Volume) error {
 	for _, v := range disks {
+		if err := c.refuseMoving(volumes, v); err != nil {
+			return err
+		}
 		if found := snapshotsOf(volumes, v); c.req.Activate == lvm.Shared && len(found) > 0 {
 			return &lvm.Error{Op: "activate shared", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w, and a volume with snapshots can only be active on one node: no live migration of VM %d: delete its snapshots, or migrate it powered off", lvm.ErrSnapshots, c.req.VM)}
 		}
@@ -97,7 +100,7 @@ func (c *session) activateOne(ctx context.Context, g lvm.Group, v lvm.Volume) er
 			return err
 		}
 	}
-	v, err := g.Activate(ctx, v.Name, c.req.Activate)
+	v, err := c.setMode(ctx, g, v, c.req.Activate)
 	if err != nil {
 		return err
 	}
@@ -140,7 +143,7 @@ func (c *session) park(ctx context.Context, g lvm.Group) error {
 			return err
 		}
 		failpoint.Hit("park.tagged")
-		if _, err := g.Activate(ctx, v.Name, lvm.Off); err != nil {
+		if _, err := c.setMode(ctx, g, v, lvm.Off); err != nil {
 			return err
 		}
 		failpoint.Hit("park.off")
@@ -159,6 +162,9 @@ const tagUnzeroed = "unzeroed"
 func (c *session) extend(ctx context.Context, g lvm.Group) (Result, error) {
 	volumes, v, err := c.oneDisk(ctx, g)
 	if err != nil {
+		return Result{}, err
+	}
+	if err := refuseClone(v, "extend", "it has the size of its image for good"); err != nil {
 		return Result{}, err
 	}
 	if found := snapshotsOf(volumes, v); v.Open && c.req.Size > v.Size && len(found) > 0 { // before anything is tagged

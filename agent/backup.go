@@ -74,7 +74,7 @@ func (c *session) writeBackup(ctx context.Context, g lvm.Group, document []byte)
 	}
 	for i, v := range sources {
 		copyIt := func(v lvm.Volume) error { return c.backupDisk(ctx, home, dir, c.req.Disks[i], v, &res) }
-		if v.Origin == "" {
+		if !v.IsSnapshot() {
 			err = c.whileActive(ctx, g, v, copyIt)
 		} else {
 			err = copyIt(v)
@@ -118,6 +118,9 @@ func (c *session) backupSource(ctx context.Context, g lvm.Group, disk lvm.Volume
 		return disk, &lvm.Error{Op: "backup", Group: g.Name(), Volume: disk.Name, Err: fmt.Errorf("%w: a live migration has it shared, or left it so: try again when that has ended", lvm.ErrNotExclusive)}
 	case !disk.Open:
 		return disk, nil // whileActive sees to one that is off
+	}
+	if err := refuseClone(disk, "backup", fmt.Sprintf("no snapshot can be taken of it while VM %d runs: back it up powered off", c.req.VM)); err != nil {
+		return disk, err
 	}
 	v, err := g.Snapshot(ctx, lvm.SnapshotRequest{
 		Name:   lvm.DiskName(c.Config.Prefix, c.req.VM, number).WithSnapshot(backupSnapshot).String(),

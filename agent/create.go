@@ -23,9 +23,13 @@ func (c *session) create(ctx context.Context, g lvm.Group) (Result, error) {
 	if err := c.clearTheWay(ctx, g); err != nil {
 		return Result{}, err
 	}
-	if c.req.Content == ContentImage {
-		if _, _, err := c.sourceImage(ctx); err != nil {
+	if c.req.Content.ofImage() {
+		_, image, err := c.sourceImage(ctx)
+		if err != nil {
 			return Result{}, err
+		}
+		if c.req.Content == ContentSnapshot && !c.fitsSnapshot(image) {
+			c.req.Content = ContentImage
 		}
 	}
 	var steps undo.Stack
@@ -34,7 +38,11 @@ func (c *session) create(ctx context.Context, g lvm.Group) (Result, error) {
 		return Result{}, err
 	}
 	defer home.close()
-	res, err := c.build(ctx, g, home, &steps)
+	build := c.build
+	if c.req.Content == ContentSnapshot {
+		build = c.snapClone
+	}
+	res, err := build(ctx, g, home, &steps)
 	if err != nil {
 		return Result{}, steps.Unwind(context.WithoutCancel(ctx), err)
 	}
@@ -65,21 +73,26 @@ func (c *session) build(ctx context.Context, g lvm.Group, home *home, steps *und
 		steps.Disarm()
 		return res, nil
 	}
+	return res, c.complete(ctx, g, home, v, steps)
+}
+
+// complete makes a volume that has its content the VM's disk.
+func (c *session) complete(ctx context.Context, g lvm.Group, home *home, v lvm.Volume, steps *undo.Stack) error {
 	link := fmt.Sprintf("disk.%d", c.req.Disk)
 	steps.Push("remove link "+link, func(context.Context) error { return home.remove(link) })
 	if err := errors.Join(c.give(v), home.link(link, v.Path)); err != nil {
-		return Result{}, err
+		return err
 	}
 	failpoint.Hit("create.linked")
 	if err := ctx.Err(); err != nil {
-		return Result{}, err
+		return err
 	}
-	if _, err := g.Tag(ctx, name, nil, lvm.NewTags(lvm.TagBuilding)); err != nil {
-		return Result{}, err
+	if _, err := g.Tag(ctx, v.Name, nil, lvm.NewTags(lvm.TagBuilding)); err != nil {
+		return err
 	}
 	steps.Disarm()
 	failpoint.Hit("create.complete")
-	return res, nil
+	return nil
 }
 
 // newVolume creates the volume; if there is too little space, out of what is in quarantine.
@@ -125,7 +138,7 @@ func (c *session) clearTheWay(ctx context.Context, g lvm.Group) error {
 			return &lvm.Error{Op: "create", Group: g.Name(), Volume: name, Err: fmt.Errorf("%w and was not made by this suite (tags: %q): remove or rename it by hand", lvm.ErrExists, v.Tags)}
 		case c.isLent(v) && (c.req.Op != OpLink || v.Name != c.imageName()):
 			return &lvm.Error{Op: "create", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: the VM uses this image in place as disk %d", lvm.ErrExists, c.req.Disk)}
-		case !c.isDisk(v) || v.Origin != "": // snapshots go with their disks
+		case !c.isDisk(v) || v.IsSnapshot(): // they go with their disks
 			continue
 		case c.inQuarantine(v):
 			if err := c.discard(ctx, g, v); err != nil {

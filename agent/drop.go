@@ -19,7 +19,7 @@ func (c *session) drop(ctx context.Context, g lvm.Group) error {
 	if !v.Tags.Has(lvm.TagOurs, lvm.TagBuilding, lvm.KeyTag(lvm.TagVM, c.req.VM)) || v.Tags.Has(lvm.TagQuarantine) || v.Tags.Get(lvm.TagImage) != "" {
 		return &lvm.Error{Op: "drop", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("it is no unfinished volume of VM %d (tags: %q): look at it again", c.req.VM, v.Tags)}
 	}
-	if isSnapshot(v) {
+	if v.IsSnapshot() {
 		return &lvm.Error{Op: "drop", Group: g.Name(), Volume: v.Name, Err: lvm.ErrSnapshots}
 	}
 	volumes, err := g.Volumes(ctx)

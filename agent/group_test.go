@@ -145,6 +145,9 @@ func (g *fileGroup) Snapshot(ctx context.Context, req lvm.SnapshotRequest) (lvm.
 		if g.volumes[req.Name] != nil {
 			return lvm.ErrExists
 		}
+		if origin.Origin != "" {
+			return lvm.ErrSnapshots
+		}
 		if origin.Mode != lvm.Exclusive {
 			return lvm.ErrNotExclusive
 		}
@@ -201,6 +204,9 @@ func (g *fileGroup) Rename(_ context.Context, name, to string) error {
 
 func (g *fileGroup) Extend(_ context.Context, name string, size int64) (lvm.Volume, error) {
 	return g.change("extend", name, func(v *lvm.Volume) error {
+		if v.Origin != "" {
+			return lvm.ErrSnapshots
+		}
 		if size > v.Size+g.free {
 			return lvm.ErrNoSpace
 		}
@@ -219,12 +225,18 @@ func (g *fileGroup) Activate(_ context.Context, name string, mode lvm.Mode) (lvm
 		if mode == lvm.Off && g.open[name] {
 			return lvm.ErrInUse
 		}
-		v.Mode = mode
 		for _, s := range g.volumes {
-			if s.Origin == name {
+			switch {
+			case s.Origin != name:
+			case mode == lvm.Shared:
+				return lvm.ErrSnapshots
+			case mode == lvm.Off && g.open[s.Name]:
+				return lvm.ErrInUse
+			default:
 				s.Mode = mode
 			}
 		}
+		v.Mode = mode
 		return nil
 	})
 }

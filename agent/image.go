@@ -31,6 +31,8 @@ func (i *Image) validate(q *Request, c *Config) error {
 		return fmt.Errorf("image id %d", i.ID)
 	case q.Op.ofImage() && i == q.Image && i.Group != q.Group:
 		return fmt.Errorf("image %d is in volume group %s, the request is about %s", i.ID, i.Group, q.Group)
+	case q.Content == ContentSnapshot && i.Group != q.Group:
+		return fmt.Errorf("image %d is in volume group %s, the VM's disks are in %s: a disk that is a snapshot of its image (CLONE=snapshot) has to be where that is: give both datastores one VG_NAME, or set CLONE=copy", i.ID, i.Group, q.Group)
 	case (q.Op == OpLink || q.Op == OpUnlink) && i.Group != q.Group:
 		return fmt.Errorf("image %d is in volume group %s, the VM's disks are in %s: an image that is used in place has to be where they are: give both datastores one VG_NAME", i.ID, i.Group, q.Group)
 	}
@@ -94,6 +96,13 @@ func (c *session) link(ctx context.Context, g lvm.Group) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	volumes, err := g.Volumes(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := c.refuseClones(volumes, c.req.Image, "link"); err != nil {
+		return Result{}, err
+	}
 	var steps undo.Stack
 	home, err := c.makeHome(&steps)
 	if err != nil {
@@ -106,6 +115,7 @@ func (c *session) link(ctx context.Context, g lvm.Group) (Result, error) {
 	return Result{Volume: v.Name, Path: v.Path, Size: v.Size}, nil
 }
 
+// lend gives a VM the image.
 func (c *session) lend(ctx context.Context, g lvm.Group, v lvm.Volume, home *home, steps *undo.Stack) (lvm.Volume, error) {
 	steps.Push("give "+v.Name+" back", func(ctx context.Context) error { return c.untag(ctx, g, v) })
 	if _, err := g.Tag(ctx, v.Name, c.lentTags(), savedTags(v).With(withoutData(v)...)); err != nil {
@@ -301,13 +311,7 @@ func readMode(volumes []lvm.Volume, image lvm.Volume) lvm.Mode {
 // leaveImage deactivates an image that nobody on this node reads any more.
 func (c *session) leaveImage(ctx context.Context, g lvm.Group, name string) error {
 	ctx = context.WithoutCancel(ctx)
-	return c.alone(ctx, g, name, func() error {
-		v, err := g.Volume(ctx, name)
-		if err != nil || v.Mode == lvm.Off || v.Open {
-			return err
-		}
-		return deactivate(ctx, g, name)
-	})
+	return c.alone(ctx, g, name, func() error { return c.leaveOrigin(ctx, g, name, "") })
 }
 
 // alone keeps this node's other agents from activating or deactivating an image.
@@ -421,6 +425,13 @@ func (c *session) emptyImage(ctx context.Context, g lvm.Group, source lvm.Volume
 		return v, c.imageError("store", fmt.Errorf("%w and was not made by this suite as image %d (tags: %q): remove or rename it by hand", lvm.ErrExists, c.req.Image.ID, v.Tags))
 	case v.Tags.Get(lvm.TagVM) != "" || v.Open:
 		return v, c.imageError("store", fmt.Errorf("%w (tags: %q)", lvm.ErrInUse, v.Tags))
+	}
+	volumes, err := g.Volumes(ctx)
+	if err == nil && len(snapshotsOf(volumes, v)) > 0 {
+		err = c.imageError("store", fmt.Errorf("%w: %s: remove it first", lvm.ErrSnapshots, snapshotsOf(volumes, v)[0].Name))
+	}
+	if err != nil {
+		return v, err
 	}
 	// Refused while another node reads it: then it stays the whole image that it is.
 	if _, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {

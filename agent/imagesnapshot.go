@@ -100,6 +100,9 @@ func (c *session) snapshottedImage(ctx context.Context, g lvm.Group, op string) 
 	case image.Open:
 		return nil, image, c.imageError(op, fmt.Errorf("%w: something has it open on this node", lvm.ErrInUse))
 	}
+	if err := c.refuseClones(volumes, c.req.Image, op); err != nil {
+		return nil, image, err
+	}
 	for _, v := range snapshotsOf(volumes, image) {
 		if !v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagImage, c.req.Image.ID)) {
 			return nil, image, c.imageError(op, foreignSnapshot(v))

@@ -205,6 +205,9 @@ func (c *session) discardImage(ctx context.Context, g lvm.Group, volumes []lvm.V
 		case v.Tags.Get(lvm.TagVM) != "" || v.Open:
 			return c.imageError("remove", fmt.Errorf("%w (tags: %q)", lvm.ErrInUse, v.Tags))
 		}
+		if err := c.refuseClones(volumes, c.req.Image, "remove"); err != nil {
+			return err
+		}
 		for _, s := range snapshotsOf(volumes, v) {
 			if !s.Tags.Has(lvm.TagOurs, mark) {
 				return c.imageError("remove", foreignSnapshot(s))

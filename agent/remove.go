@@ -27,7 +27,7 @@ func (c *session) remove(ctx context.Context, g lvm.Group) error {
 				return err
 			}
 		}
-		if !c.isDisk(v) || v.Origin != "" { // snapshots go with their disks
+		if !c.isDisk(v) || v.IsSnapshot() { // they go with their disks
 			continue
 		}
 		if err := c.discardDisk(ctx, g, volumes, v); err != nil {

@@ -79,7 +79,13 @@ const (
 	ContentDisk    Content = "disk"    // a disk, byte by byte, perhaps compressed
 	ContentExtents Content = "extents" // a disk, only its data
 	ContentImage   Content = "image"   // a copy of an image on the SAN; there is no payload
+	// ContentSnapshot: the disk is an LVM snapshot of an image in its volume group, or a copy
+	// where it is to be larger than that.
+	ContentSnapshot Content = "snapshot"
 )
+
+// ofImage: the content comes from an image on the SAN.
+func (c Content) ofImage() bool { return c == ContentImage || c == ContentSnapshot }
 
 // AllDisks in Request.Disk means every disk of the VM.
 const AllDisks = -1
@@ -111,7 +117,7 @@ type Request struct {
 	// itself is not meant.
 	Snapshot *int `json:"snapshot,omitempty"`
 	Parent   *int `json:"parent,omitempty"` // of OpSnapshot: the snapshot that the disk came from
-	Space    int  `json:"space,omitempty"`  // of OpSnapshot and OpBackup: percent of the disk, for what changes
+	Space    int  `json:"space,omitempty"`  // of OpSnapshot, OpBackup and ContentSnapshot: percent of the disk, for what changes
 
 	Disks []int `json:"disks,omitempty"` // of OpBackup
 
@@ -123,7 +129,7 @@ type Request struct {
 	OldHome string `json:"old_home,omitempty"` // of OpMoveHome
 	OldDS   int    `json:"old_ds,omitempty"`
 
-	// Image is that of OpLink, OpUnlink and OpStore, of OpCreate with ContentImage, and of
+	// Image is that of OpLink, OpUnlink and OpStore, of OpCreate with a content of images, and of
 	// the operations on images, whose volume group is also Group. Source is the one that
 	// OpMakeImage with ContentImage copies.
 	Image  *Image `json:"image,omitempty"`
@@ -284,7 +290,7 @@ func (q *Request) validateSnapshot(*Config) error {
 		return fmt.Errorf("needs a snapshot id")
 	case q.Snapshot != nil && !allowed:
 		return fmt.Errorf("takes no snapshot id")
-	case (q.Op == OpSnapshot || q.Op == OpBackup) && (q.Space < 1 || q.Space > wholeSpace):
+	case (q.Op == OpSnapshot || q.Op == OpBackup || q.Op == OpCreate && q.Content == ContentSnapshot) && (q.Space < 1 || q.Space > wholeSpace):
 		return fmt.Errorf("space of %d percent for a snapshot", q.Space)
 	}
 	return nil
@@ -309,7 +315,7 @@ func (q *Request) validateImage(c *Config) error {
 	if err := q.validateSource(c); err != nil {
 		return err
 	}
-	needed := q.Op.ofImage() || slices.Contains([]Op{OpLink, OpUnlink, OpStore}, q.Op) || q.Op == OpCreate && q.Content == ContentImage
+	needed := q.Op.ofImage() || slices.Contains([]Op{OpLink, OpUnlink, OpStore}, q.Op) || q.Op == OpCreate && q.Content.ofImage()
 	switch {
 	case needed && q.Image == nil:
 		return errors.New("needs an image")
@@ -392,6 +398,11 @@ func (q *Request) validateContent(c *Config) error {
 		if q.FSType == "" {
 			return nil
 		}
+	case ContentSnapshot:
+		if q.FSType == "" && q.Op == OpCreate && !q.Hold {
+			return nil
+		}
+		return fmt.Errorf("content %q of %q", q.Content, q.FSType)
 	case ContentFS, ContentTar:
 	default:
 		return fmt.Errorf("content %q", q.Content)

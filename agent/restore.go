@@ -168,7 +168,7 @@ func (c *session) replacementOf(g lvm.Group, volumes []lvm.Volume) (replacement 
 	found := false
 	for i, v := range volumes {
 		switch {
-		case !c.isDisk(v) || isSnapshot(v) || v.Tags.Has(lvm.TagBuilding):
+		case !c.isDisk(v) || v.IsSnapshot() || v.Tags.Has(lvm.TagBuilding):
 		case v.Tags.Has(tagReplacement):
 			replacement, found = v, true
 		case !c.inQuarantine(v): // tagged so under its own name, its removal was cut off

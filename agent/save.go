@@ -23,7 +23,7 @@ func (c *session) save(ctx context.Context, g lvm.Group) (res Result, err error)
 	}
 	removing := false
 	if v.Mode == lvm.Off || v.Tags.Has(lvm.TagParked) {
-		if v, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
+		if v, err = c.setMode(ctx, g, v, lvm.Exclusive); err != nil {
 			return Result{}, err
 		}
 		failpoint.Hit("save.activated")
@@ -31,7 +31,7 @@ func (c *session) save(ctx context.Context, g lvm.Group) (res Result, err error)
 			if removing {
 				return // it is gone, or on its way
 			}
-			_, offErr := g.Activate(context.WithoutCancel(ctx), v.Name, lvm.Off)
+			_, offErr := c.setMode(context.WithoutCancel(ctx), g, v, lvm.Off)
 			err = errors.Join(err, offErr)
 		}()
 	}

@@ -295,7 +295,7 @@ func (c *session) mayTakeOver(ctx context.Context, g lvm.Group) error {
 		return err
 	}
 	if !slices.ContainsFunc(volumes, func(v lvm.Volume) bool {
-		return (c.isDisk(v) || c.isLent(v)) && !isSnapshot(v) && !v.Tags.Has(lvm.TagParked)
+		return (c.isDisk(v) || c.isLent(v)) && !v.IsSnapshot() && !v.Tags.Has(lvm.TagParked)
 	}) {
 		return nil // they were taken off that node before it was lost
 	}

@@ -15,11 +15,6 @@ import (
 // cut.
 const tagLive = "live"
 
-// isSnapshot tells a snapshot from the disk, whose tags it has, too.
-func isSnapshot(v lvm.Volume) bool {
-	return v.Origin != "" || v.Tags.Get(lvm.TagSnapshot) != ""
-}
-
 // snapshotsOf are the snapshots of a volume.
 func snapshotsOf(volumes []lvm.Volume, origin lvm.Volume) []lvm.Volume {
 	var found []lvm.Volume
@@ -63,6 +58,9 @@ func readable(v lvm.Volume) error {
 func (c *session) takeSnapshot(ctx context.Context, g lvm.Group) (Result, error) {
 	volumes, disk, err := c.oneDisk(ctx, g)
 	if err != nil {
+		return Result{}, err
+	}
+	if err := refuseClone(disk, "snapshot", "no snapshot can be taken of it"); err != nil {
 		return Result{}, err
 	}
 	for _, v := range snapshotsOf(volumes, disk) {
@@ -176,8 +174,11 @@ func (c *session) removeSnapshot(ctx context.Context, g lvm.Group, v lvm.Volume)
 	return c.soil(ctx, g) // somebody may have wiped the free space in between
 }
 
-// discardDisk discards a disk with its snapshots.
+// discardDisk discards a disk with its snapshots, and removes one that is a snapshot itself.
 func (c *session) discardDisk(ctx context.Context, g lvm.Group, volumes []lvm.Volume, v lvm.Volume) error {
+	if isClone(v) {
+		return c.removeClone(ctx, g, v)
+	}
 	for _, s := range snapshotsOf(volumes, v) {
 		if v.Open {
 			break // discard says so
@@ -333,12 +334,12 @@ func (c *session) whileActive(ctx context.Context, g lvm.Group, v lvm.Volume, do
 	case v.Mode == lvm.Shared:
 		return &lvm.Error{Op: string(c.req.Op), Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: a live migration has it shared, or left it so: try again when that has ended", lvm.ErrNotExclusive)}
 	}
-	if v, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
+	if v, err = c.setMode(ctx, g, v, lvm.Exclusive); err != nil {
 		return err
 	}
 	failpoint.Hit("snapshot.activated")
 	defer func() {
-		_, offErr := g.Activate(context.WithoutCancel(ctx), v.Name, lvm.Off)
+		_, offErr := c.setMode(context.WithoutCancel(ctx), g, v, lvm.Off)
 		err = errors.Join(err, offErr)
 	}()
 	return do(v)

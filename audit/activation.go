@@ -45,7 +45,7 @@ func (s *State) judgeResting(v seen, vm opennebula.VM) (Finding, bool) {
 	f := Finding{Kind: Parked, Object: s.object(v)}
 	var wrong []string
 	holders := v.holders
-	if len(holders) > 0 {
+	if len(holders) > 0 && v.Tags.Get(lvm.TagClone) == "" { // else with its image, which others use
 		wrong = append(wrong, "it is active on "+holderNames(holders))
 	}
 	if !v.Tags.Has(lvm.TagParked) {

@@ -33,7 +33,7 @@ func (s *State) judge(v seen) (Finding, bool) {
 		return s.judgeForeign(v)
 	case v.Tags.Has(lvm.TagQuarantine):
 		return s.judgeQuarantine(v)
-	case v.Origin != "" || v.Tags.Get(lvm.TagSnapshot) != "":
+	case v.IsSnapshot():
 		return s.judgeSnapshot(v)
 	}
 	if f, found := s.judgeName(v); found {
@@ -294,7 +294,7 @@ func (s *State) duplicates(volumes []seen) (all []Finding, undecided map[string]
 
 // isDisk: a volume that is some VM's disk, its own or an image in place.
 func isDisk(v seen) bool {
-	return v.Tags.Has(lvm.TagOurs) && v.Tags.Get(lvm.TagVM) != "" && !v.Tags.Has(lvm.TagQuarantine) && v.Origin == "" && v.Tags.Get(lvm.TagSnapshot) == ""
+	return v.Tags.Has(lvm.TagOurs) && v.Tags.Get(lvm.TagVM) != "" && !v.Tags.Has(lvm.TagQuarantine) && !v.IsSnapshot()
 }
 
 // missing are the disks that no volume is tagged as.

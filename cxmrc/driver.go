@@ -44,6 +44,8 @@ var Driver = Registry{
 		Doc: "File system of a disk when neither the disk nor the image names one. The original's default was ext3."},
 	{Name: "SNAPSHOT_SPACE", Kind: KindInt, Default: "100", Min: 1, Max: 100, Datastore: true,
 		Doc: "Space of a disk's snapshot for the blocks that change, in percent of the disk. With 100 it never runs out. With less it costs less, and when more changes than it has space for, the snapshot is lost; the disk is not."},
+	{Name: "CLONE", Kind: KindEnum, Default: "copy", Choices: []string{"copy", "snapshot"}, Datastore: true,
+		Doc: "What a disk that is not persistent is made of an image on the SAN. copy: a volume of its own. snapshot: an LVM snapshot of the image, made in no time; then the image and all its snapshots are active on one node only, VMs on them cannot be migrated live, and each write costs more (SNAPSHOT_SPACE)."},
 	{Name: "WIPE", Kind: KindEnum, Default: "delete", Choices: wipePolicies, Datastore: true,
 		Doc: "What is done against old data. delete: a deleted disk is zeroed and verified before its space is free. discard: a deleted disk is only discarded. create: a deleted disk keeps its data on the SAN. With these three a new disk is zeroed, unless its space is known to be zero (tm-clvm wipe-free). off: a new disk is zeroed only where its image's content needs it; guests can read what former disks held. The nodes' agent.conf may demand more."},
 	{Name: "AGENT", Kind: KindPath, Default: "/usr/libexec/one-clvm/tm-clvm",

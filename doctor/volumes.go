@@ -208,6 +208,8 @@ func (v *View) whyNotHere(node string, tags lvm.Tags) string {
 	vm := v.Oned.VMs[i]
 	last := vm.Last()
 	switch {
+	case tags.Get(lvm.TagClone) != "" && (vm.State == opennebula.StateStopped || vm.State == opennebula.StateUndeployed):
+		return "" // it is active with its image, which others may use
 	case vm.State == opennebula.StateStopped, vm.State == opennebula.StateUndeployed:
 		return fmt.Sprintf("VM %d is %s", id, vm.State)
 	case vm.State == opennebula.StateActive && vm.LCMState != opennebula.LCMRunning && vm.LCMState != opennebula.LCMUnknown:
@@ -226,7 +228,7 @@ func owners(j *judge) {
 		want := f.Owner + ":" + f.Owner
 		for _, a := range f.Active {
 			v, there := stored(f, a.UUID)
-			isDisk := there && v.Tags.Has(lvm.TagOurs) && !v.Tags.Has(lvm.TagQuarantine) && v.Origin == ""
+			isDisk := there && v.Tags.Has(lvm.TagOurs) && !v.Tags.Has(lvm.TagQuarantine) && (v.Origin == "" || v.Tags.Get(lvm.TagClone) != "")
 			if isDisk && a.Owner != "" && a.Owner != want {
 				j.fail(n.Name, fix(n.Name, "chown %s /dev/%s/%s", want, a.Group, a.Name), "/dev/%s/%s belongs to %s: the VM cannot use its disk", a.Group, a.Name, a.Owner)
 			}

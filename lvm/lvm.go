@@ -108,6 +108,12 @@ type Volume struct {
 	Invalid bool      // a snapshot that ran out of space; known only while it is active
 }
 
+// IsSnapshot tells the snapshot of a disk or an image from a disk; a disk that was made as a
+// snapshot of its image (TagClone) is one.
+func (v Volume) IsSnapshot() bool {
+	return v.Tags.Get(TagClone) == "" && (v.Origin != "" || v.Tags.Get(TagSnapshot) != "")
+}
+
 // NoLockManager is the LockManager of a group that nothing keeps other nodes out of.
 const NoLockManager = "none"
 

@@ -45,8 +45,10 @@ const (
 	// came from when it was taken.
 	TagSnapshot = "snapshot"
 	TagParent   = "parent"
-	TagWiper    = "wiper" // host name of the node that took it into quarantine
-	TagWiped    = "wiped" // bytes from its beginning that are known to be wiped
+	// TagClone is on a disk that is a snapshot of an image: the image's id.
+	TagClone = "clone"
+	TagWiper = "wiper" // host name of the node that took it into quarantine
+	TagWiped = "wiped" // bytes from its beginning that are known to be wiped
 )
 
 // Tags is a set of LVM tags, in LVM's order (sorted).

@@ -18,23 +18,23 @@ import (
 func onSAN(image opennebula.Location) bool { return !strings.HasPrefix(image.Path, "/") }
 
 // imageOnSAN is the image that a source means, in the volume group of its datastore.
-func (d *Driver) imageOnSAN(ctx context.Context, call opennebula.Call, source opennebula.Location, raw string) (*agent.Image, error) {
+func (d *Driver) imageOnSAN(ctx context.Context, call opennebula.Call, source opennebula.Location, raw string) (*agent.Image, *cxmrc.Config, error) {
 	cfg, err := d.DatastoreConfig(ctx, d.Config, call.Datastore)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	prefix := cfg.String("LV_PREFIX")
 	name, err := lvm.ParseName(prefix, source.Path)
 	if source.Path == "" || err != nil || name.Kind != lvm.KindImage || name.Snapshot != lvm.NoSnapshot {
-		return nil, fmt.Errorf("image %q is neither a file on the front-end nor a volume %s: %w", raw, lvm.ImageName(prefix, 0), ErrNotYet)
+		return nil, nil, fmt.Errorf("image %q is neither a file on the front-end nor a volume %s: %w", raw, lvm.ImageName(prefix, 0), ErrNotYet)
 	}
-	return &agent.Image{Group: cfg.String("VG_NAME"), ID: name.Image}, nil
+	return &agent.Image{Group: cfg.String("VG_NAME"), ID: name.Image}, cfg, nil
 }
 
-// planCloneOnSAN: CLONE copies the image's volume on the node, from the SAN to the SAN; LN
-// makes it the disk in place.
+// planCloneOnSAN: CLONE copies the image's volume on the node, from the SAN to the SAN, or
+// takes a snapshot of it, as the image's datastore asks; LN makes it the disk in place.
 func (d *Driver) planCloneOnSAN(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
-	image, err := d.imageOnSAN(ctx, call, call.Source, call.SourceRaw)
+	image, imageCfg, err := d.imageOnSAN(ctx, call, call.Source, call.SourceRaw)
 	if err != nil {
 		return nil, err
 	}
@@ -57,6 +57,10 @@ func (d *Driver) planCloneOnSAN(ctx context.Context, call opennebula.Call) ([]pl
 		return nil, err
 	}
 	what := fmt.Sprintf("make disk %d of VM %d, %s in %s, a copy of image %d in %s", q.Disk, q.VM, humanize.IBytes(uint64(q.Size)), q.Group, image.ID, image.Group)
+	if imageCfg.String("CLONE") == "snapshot" {
+		q.Content, q.Space = agent.ContentSnapshot, imageCfg.Int("SNAPSHOT_SPACE")
+		what = fmt.Sprintf("make disk %d of VM %d a snapshot of image %d in %s; from then on LVM has that image and all its snapshots active on this node only: no live migration of the VM, and no other one while VMs use other snapshots of the image", q.Disk, q.VM, image.ID, image.Group)
+	}
 	return []plan.Step{{What: what, Host: call.Dest.Host, Request: q}}, nil
 }
 
@@ -69,7 +73,7 @@ func (d *Driver) imageRequest(op agent.Op, call opennebula.Call, cfg *cxmrc.Conf
 // planSaveOnSAN: CPDS copies the disk to the image's volume; MVDS gives back an image that
 // was used in place, and otherwise copies and removes the disk.
 func (d *Driver) planSaveOnSAN(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
-	image, err := d.imageOnSAN(ctx, call, call.Dest, call.DestRaw)
+	image, _, err := d.imageOnSAN(ctx, call, call.Dest, call.DestRaw)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"one-clvm/agent"
+	"one-clvm/cxmrc"
 )
 
 // The calls are those that oned 7.4 made (opennebula/testdata).
@@ -41,6 +42,25 @@ func TestCloneOnSANSizes(t *testing.T) {
 	require.NoError(t, b.call("clone frontend:lv-oneimg-0 node1:"+home+"/disk.0 0 100"))
 	assert.Equal(t, agent.ContentImage, b.nodes.reqs[0].Content)
 	assert.EqualValues(t, 2<<30, b.nodes.reqs[0].Size, "enlarged by the user: 2048 of 1024 MiB")
+}
+
+// The image's datastore asks for snapshots instead of copies. The plan says what that costs.
+func TestCloneBySnapshotOnSAN(t *testing.T) {
+	b := newBench(t)
+	b.oned.datastores[100].Template["VG_NAME"], b.oned.datastores[100].Template["CLONE"] = "vg-one", "snapshot"
+	b.oned.datastores[100].Template["SNAPSHOT_SPACE"] = "40"
+	line := "clone frontend:lv-oneimg-0 node1:" + home + "/disk.0 0 100"
+	require.NoError(t, b.call(line))
+	q := b.nodes.reqs[0]
+	assert.Equal(t, agent.ContentSnapshot, q.Content)
+	assert.Equal(t, 40, q.Space)
+	assert.Equal(t, 0, q.Image.ID)
+	b.DryRun = true
+	require.NoError(t, b.call(line))
+	assert.Contains(t, b.stdout.String(), "a snapshot of image 0 in vg-one")
+	assert.Contains(t, b.stdout.String(), "no live migration of the VM")
+	b.oned.datastores[100].Template["CLONE"] = "link"
+	require.ErrorIs(t, b.call(line), cxmrc.ErrValue)
 }
 
 // oned keeps the snapshots of a persistent image, or drops them when the VM ends.

@@ -66,7 +66,7 @@ func (v *volumes) owned(ctx context.Context) (disks map[int]lvm.Volume, err erro
 // diskOf says which of the VM's disks a volume is: whole, in use, of its datastore.
 func (v *volumes) diskOf(volume lvm.Volume) (int, bool) {
 	t := volume.Tags
-	if !t.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagVM, v.vm), lvm.KeyTag(lvm.TagDS, v.ds)) || t.Has(lvm.TagBuilding) || t.Has(lvm.TagQuarantine) || volume.Origin != "" || t.Get(lvm.TagSnapshot) != "" {
+	if !t.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagVM, v.vm), lvm.KeyTag(lvm.TagDS, v.ds)) || t.Has(lvm.TagBuilding) || t.Has(lvm.TagQuarantine) || volume.IsSnapshot() {
 		return 0, false
 	}
 	id, err := strconv.Atoi(t.Get(lvm.TagDisk))

@@ -204,7 +204,7 @@ func stateOf(v lvm.Volume, prefix string) string {
 		return lvm.TagQuarantine
 	case v.Tags.Has(lvm.TagBuilding):
 		return lvm.TagBuilding
-	case v.Origin != "" || v.Tags.Get(lvm.TagSnapshot) != "":
+	case v.IsSnapshot():
 		return "snapshot"
 	case v.Tags.Get(lvm.TagMigrating) != "":
 		return "migrating"

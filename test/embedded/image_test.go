@@ -132,6 +132,79 @@ func imageScenes() []scene {
 	}
 }
 
+// snapCloneScenes are those of disks that are snapshots of their image.
+func snapCloneScenes() []scene {
+	snapshots := map[string]string{"CLONE": "snapshot"}
+	same := func(s *site) {
+		v := s.volume(0)
+		assert.Equal(s, imageVolume(sanImage), v.Origin)
+		assert.False(s, v.Tags.Has(lvm.TagBuilding))
+	}
+	onVM := func(s *site) { s.vm(fakeoned.CloneDisk(0, s.putImage(sanImage), 0)) }
+	clone := verb("clone", "frontend:"+imageVolume(sanImage), at("node1", 0), ofImage)
+	cloned := func(s *site) { onVM(s); s.ok("clone", clone[1:]...) }
+	parked := func(s *site) { cloned(s); s.ok("mv", at("node1", 0), at("frontend", 0), ofImage[0], ofImage[1]) }
+	is := func(mode lvm.Mode) func(*site) {
+		return func(s *site) {
+			same(s)
+			s.complete(0, mode)
+			v, err := s.group().Volume(s.Context(), imageVolume(sanImage))
+			require.NoError(s, err)
+			assert.Equal(s, mode, v.Mode)
+		}
+	}
+	return []scene{
+		{name: "CLONE by snapshot", cxmrc: snapshots, before: onVM, argv: clone, after: is(lvm.Exclusive)},
+		{name: "CLONE by snapshot over an earlier one", cxmrc: snapshots, before: cloned, argv: clone, after: is(lvm.Exclusive)},
+		{name: "MV of a snapshot to the front-end", cxmrc: snapshots, before: cloned, argv: verb("mv", at("node1", 0), at("frontend", 0), ofImage), after: is(lvm.Off)},
+		{name: "MV of a snapshot from the front-end", cxmrc: snapshots, before: parked, argv: verb("mv", at("frontend", 0), at("node2", 0), ofImage), after: is(lvm.Exclusive)},
+		{name: "DELETE of a snapshot", cxmrc: snapshots, before: cloned, argv: verb("delete", at("node1", 0), ofImage), after: func(s *site) {
+			assert.Equal(s, []string{imageVolume(sanImage)}, s.names())
+			assert.False(s, exists(device(0)))
+			v, err := s.group().Volume(s.Context(), imageVolume(sanImage))
+			require.NoError(s, err)
+			assert.Equal(s, lvm.Off, v.Mode)
+		}},
+	}
+}
+
+// A disk that is a snapshot of its image through the life of its VM.
+func TestClonesBySnapshot(t *testing.T) {
+	s := start(t, testbed.Options{})
+	for _, c := range snapCloneScenes() {
+		t.Run(c.name, func(t *testing.T) {
+			s := s.in(t)
+			s.settings(nil, c.cxmrc)
+			c.before(s)
+			s.ok(c.argv[0], c.argv[1:]...)
+			c.after(s)
+			s.deleteHome()
+			assert.Equal(t, []string{imageVolume(sanImage)}, s.names())
+		})
+	}
+	t.Run("the image stays", func(t *testing.T) {
+		s := s.in(t)
+		s.settings(nil, map[string]string{"CLONE": "snapshot"})
+		image := s.putImage(sanImage)
+		before := s.copyOf(image.Source)
+		s.vm(fakeoned.CloneDisk(0, image, 0))
+		s.clone(image, 0)
+		assert.Equal(t, before, s.copyOf(volume(0)))
+		s.scribble(0, 'x')
+		s.failed(s.datastore("rm", sanImage, imageFields{"SOURCE": image.Source}, nil), "disk 0 of VM 42")
+		document := encoded(s.oned.Document(fakeoned.VMs, vmID))
+		s.failed(s.verbOn(document, "premigrate", "node1", "node2", home, ofSystem[0], ofSystem[1]), "no live migration of VM 42", "CLONE=snapshot")
+		s.fails([]string{"CLONE=snapshot"}, "resize", append([]string{at("node1", 0), "48"}, ofImage...)...)
+		saved := s.imageOnSAN(savedImage)
+		s.Cleanup(func() { s.dropImage(savedImage) })
+		s.ok("cpds", append([]string{at("node1", 0), saved.Source, "-1"}, ofImage...)...)
+		assert.Equal(t, s.copyOf(volume(0)), s.copyOf(saved.Source))
+		s.deleteHome()
+		assert.Equal(t, before, s.copyOf(image.Source), "no VM's end touches an image")
+		s.unregister(image)
+	})
+}
+
 // An image on the SAN through the life of a VM: a copy, the image itself, a new image.
 func TestImagesOnSAN(t *testing.T) {
 	s := start(t, testbed.Options{})
