@@ -20,6 +20,9 @@ import (
 type Image struct {
 	Group string `json:"group"`
 	ID    int    `json:"id"`
+	// Volume is its name if gfs2clvm has made it (lvm.Name.IsOld). Such a volume has no tags
+	// before a verb changes it: that it is the image is oned's word.
+	Volume string `json:"volume,omitempty"`
 }
 
 func (i *Image) validate(q *Request, c *Config) error {
@@ -29,6 +32,8 @@ func (i *Image) validate(q *Request, c *Config) error {
 	switch {
 	case i.ID < 0 || i.ID > maxID:
 		return fmt.Errorf("image id %d", i.ID)
+	case i.Volume != "" && (!i.isOld(c.Prefix) || q.Op == OpMakeImage && i == q.Image):
+		return fmt.Errorf("image %d is not volume %q", i.ID, i.Volume)
 	case q.Op.ofImage() && i == q.Image && i.Group != q.Group:
 		return fmt.Errorf("image %d is in volume group %s, the request is about %s", i.ID, i.Group, q.Group)
 	case q.Content == ContentSnapshot && i.Group != q.Group:
@@ -39,9 +44,18 @@ func (i *Image) validate(q *Request, c *Config) error {
 	return nil
 }
 
+// isOld says whether the volume's name is one that gfs2clvm gave the image.
+func (i *Image) isOld(prefix string) bool {
+	name, err := lvm.ParseName(prefix, i.Volume)
+	return err == nil && name.IsOld() && name.IsImage() && name.Snapshot == lvm.NoSnapshot && (name.Kind == lvm.KindHashImage || name.Image == i.ID)
+}
+
 func (c *session) imageName() string { return c.nameOf(c.req.Image) }
 
 func (c *session) nameOf(image *Image) string {
+	if image.Volume != "" {
+		return image.Volume
+	}
 	return lvm.ImageName(c.Config.Prefix, image.ID).String()
 }
 
@@ -69,7 +83,7 @@ func (c *session) findImage(ctx context.Context, g lvm.Group, image *Image, op s
 	switch {
 	case err != nil:
 		return v, err
-	case !v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagImage, image.ID)):
+	case !image.isTagged(v):
 		return v, c.errorOf(image, op, fmt.Errorf("it is named as image %d but does not carry its tags (%q): look at it, and if it is that image: lvchange --addtag %s --addtag %s %s/%s",
 			image.ID, v.Tags, lvm.TagOurs, lvm.KeyTag(lvm.TagImage, image.ID), g.Name(), v.Name))
 	case v.Tags.Has(lvm.TagBuilding):
@@ -80,6 +94,16 @@ func (c *session) findImage(ctx context.Context, g lvm.Group, image *Image, op s
 		return v, halfReverted(op, v)
 	}
 	return v, nil
+}
+
+// isTagged says whether a volume's tags allow it to be the image.
+func (i *Image) isTagged(v lvm.Volume) bool {
+	return v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagImage, i.ID)) || i.Volume != "" && !v.Tags.Has(lvm.TagOurs)
+}
+
+// imageTags are on every image of ours.
+func imageTags(image *Image) lvm.Tags {
+	return lvm.NewTags(lvm.TagOurs, lvm.KeyTag(lvm.TagImage, image.ID))
 }
 
 // link makes an image the disk of a VM, in place and for that VM alone. What a crash
@@ -118,7 +142,7 @@ func (c *session) link(ctx context.Context, g lvm.Group) (Result, error) {
 // lend gives a VM the image.
 func (c *session) lend(ctx context.Context, g lvm.Group, v lvm.Volume, home *home, steps *undo.Stack) (lvm.Volume, error) {
 	steps.Push("give "+v.Name+" back", func(ctx context.Context) error { return c.untag(ctx, g, v) })
-	if _, err := g.Tag(ctx, v.Name, c.lentTags(), savedTags(v).With(withoutData(v)...)); err != nil {
+	if _, err := g.Tag(ctx, v.Name, c.lentTags().With(imageTags(c.req.Image)...), savedTags(v).With(withoutData(v)...)); err != nil {
 		return v, err
 	}
 	failpoint.Hit("link.tagged")

@@ -24,13 +24,13 @@ func imaged(t *testing.T) *node {
 
 func (n *node) ofImage(op Op) Request {
 	q := n.request(op)
-	q.Image = &Image{"vg-one", 7}
+	q.Image = &Image{Group: "vg-one", ID: 7}
 	return q
 }
 
 func (n *node) cloneOfImage() Request {
 	q := n.create(ContentImage, "")
-	q.Image = &Image{"vg-one", 7}
+	q.Image = &Image{Group: "vg-one", ID: 7}
 	return q
 }
 
@@ -159,7 +159,7 @@ func TestUnlinkRefuses(t *testing.T) {
 	_, err := n.do(n.ofImage(OpLink), Transfer{})
 	require.NoError(t, err)
 	other := n.ofImage(OpUnlink)
-	other.Image = &Image{"vg-one", 8}
+	other.Image = &Image{Group: "vg-one", ID: 8}
 	_, err = n.do(other, Transfer{})
 	require.ErrorContains(t, err, "is image 7, not 8")
 	n.group.open[image7] = true

@@ -200,7 +200,7 @@ func (c *session) discardImage(ctx context.Context, g lvm.Group, volumes []lvm.V
 			continue
 		case v.Name != c.imageName():
 			continue
-		case !v.Tags.Has(lvm.TagOurs, mark):
+		case !c.req.Image.isTagged(v):
 			return c.imageError("remove", fmt.Errorf("it is named as image %d but does not carry its tags (%q): look at it and remove it by hand", c.req.Image.ID, v.Tags))
 		case v.Tags.Get(lvm.TagVM) != "" || v.Open:
 			return c.imageError("remove", fmt.Errorf("%w (tags: %q)", lvm.ErrInUse, v.Tags))
@@ -215,6 +215,12 @@ func (c *session) discardImage(ctx context.Context, g lvm.Group, volumes []lvm.V
 			if err := c.removeSnapshot(ctx, g, s); err != nil {
 				return err
 			}
+		}
+		if !v.Tags.Has(lvm.TagOurs) { // then whoever finds it in quarantine knows whose it was
+			if _, err := g.Tag(ctx, v.Name, imageTags(c.req.Image), nil); err != nil {
+				return err
+			}
+			failpoint.Hit("dropimage.tagged")
 		}
 		if err := c.discard(ctx, g, v); err != nil {
 			return err

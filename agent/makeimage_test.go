@@ -19,7 +19,7 @@ const image8 = "lv-oneimg-8"
 
 // aboutImage is a request about image 7.
 func (n *node) aboutImage(op Op) Request {
-	return Request{Op: op, Operation: "0123456789ab", Group: "vg-one", Patience: 60, Image: &Image{"vg-one", 7}}
+	return Request{Op: op, Operation: "0123456789ab", Group: "vg-one", Patience: 60, Image: &Image{Group: "vg-one", ID: 7}}
 }
 
 func (n *node) makeImage(content Content, mode tarmode.Mode) Request {
@@ -115,7 +115,7 @@ func TestWritersForgetTheData(t *testing.T) {
 func TestCopyImage(t *testing.T) {
 	n := imaged(t)
 	q := n.makeImage(ContentImage, "")
-	q.Image, q.Source = &Image{"vg-one", 8}, &Image{"vg-one", 7}
+	q.Image, q.Source = &Image{Group: "vg-one", ID: 8}, &Image{Group: "vg-one", ID: 7}
 	_, err := n.do(q, Transfer{})
 	require.NoError(t, err)
 	assert.Equal(t, n.content(image7), n.content(image8))
@@ -194,7 +194,7 @@ func TestImageOperationsAreValidated(t *testing.T) {
 		q := n.aboutImage(op)
 		if op == OpMakeImage {
 			q = n.makeImage(ContentImage, "")
-			q.Source = &Image{"vg-one", 8}
+			q.Source = &Image{Group: "vg-one", ID: 8}
 		}
 		edit(&q)
 		return q
@@ -210,7 +210,7 @@ func TestImageOperationsAreValidated(t *testing.T) {
 		{with(OpMakeImage, func(q *Request) { q.Source.ID = 7 }), "onto itself"},
 		{with(OpMakeImage, func(q *Request) { q.Group = "evil" }), `"evil" is not allowed`},
 		{with(OpMakeImage, func(q *Request) { q.Size = 0 }), "size of 0 bytes"},
-		{with(OpDropImage, func(q *Request) { q.Source = &Image{"vg-one", 8} }), "takes no image to copy"},
+		{with(OpDropImage, func(q *Request) { q.Source = &Image{Group: "vg-one", ID: 8} }), "takes no image to copy"},
 		{with(OpSendImage, func(*Request) {}), "mode"},
 	} {
 		_, err := n.do(c.q, Transfer{})

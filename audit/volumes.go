@@ -60,9 +60,9 @@ func (s *State) judge(v seen) (Finding, bool) {
 }
 
 func (s *State) judgeForeign(v seen) (Finding, bool) {
-	_, err := lvm.ParseName(s.Prefix, v.Name)
+	name, err := lvm.ParseName(s.Prefix, v.Name)
 	return Finding{Kind: Foreign, Object: s.object(v), Why: fmt.Sprintf("it is named as if the suite had made it, and has not its tags (%q)", v.Tags),
-		Repair: fmt.Sprintf("find out whose it is, then: lvrename %s %s OTHER-NAME", s.Group, v.Name)}, err == nil && v.Origin == ""
+		Repair: fmt.Sprintf("find out whose it is, then: lvrename %s %s OTHER-NAME", s.Group, v.Name)}, err == nil && !name.IsOld() && v.Origin == ""
 }
 
 func (s *State) judgeQuarantine(v seen) (Finding, bool) {

@@ -168,7 +168,7 @@ func (d *Driver) node(ctx context.Context, c *call) (string, error) {
 
 // ownVolume is the volume that the call's image is.
 func (c *call) ownVolume() (*agent.Image, error) {
-	image, ok := c.parseVolume(c.Image.Source)
+	image, ok := c.parseVolume(c.Image.Source, c.Image.ID)
 	if !ok {
 		return nil, c.unknown(c.Image.Source)
 	}
@@ -178,22 +178,20 @@ func (c *call) ownVolume() (*agent.Image, error) {
 	return image, nil
 }
 
-// parseVolume reads a SOURCE that is a volume of ours: lv-oneimg-N, perhaps behind HOST: or
-// VG/. ok is false for anything else.
-func (c *call) parseVolume(source string) (image *agent.Image, ok bool) {
+// parseVolume reads a SOURCE that is a volume of the image of that id (opennebula.None: of any).
+// ok is false for anything else.
+func (c *call) parseVolume(source string, id int) (image *agent.Image, ok bool) {
 	at, err := opennebula.ParseSource(source)
 	if err != nil {
 		return nil, false
 	}
-	text := at.Path
-	if group, volume, found := strings.Cut(text, "/"); found && group == c.cfg.String("VG_NAME") {
-		text = volume
-	}
-	name, err := lvm.ParseName(c.cfg.String("LV_PREFIX"), text)
-	if err != nil || name.Kind != lvm.KindImage || name.Snapshot != lvm.NoSnapshot {
-		return nil, false
-	}
-	return &agent.Image{Group: c.cfg.String("VG_NAME"), ID: name.Image}, true
+	image, err = plan.ImageVolume(c.cfg, at.Path, func() (int, error) {
+		if id == opennebula.None {
+			return id, fmt.Errorf("%w: no record tells", opennebula.ErrDocument)
+		}
+		return id, nil
+	})
+	return image, err == nil
 }
 
 // tell prints the new image's SOURCE as oned wants it of cp.

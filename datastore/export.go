@@ -41,6 +41,7 @@ func (d *Driver) planExport(ctx context.Context, c *call) ([]plan.Step, error) {
 		return nil, err
 	}
 	q := c.request(agent.OpSendImage)
+	q.Image = image
 	q.Mode, q.Level = tarmode.GZIP, c.cfg.Int("COMPRESS_LEVEL")
 	path := filepath.Join(c.cfg.String("TMP_ROOT"), "one-clvm-export-"+q.Operation+".gz")
 	return []plan.Step{{What: fmt.Sprintf("write image %d to %s", image.ID, path), Here: func(ctx context.Context) error {

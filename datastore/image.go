@@ -104,7 +104,9 @@ func (d *Driver) planRemove(ctx context.Context, c *call) ([]plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []plan.Step{{What: fmt.Sprintf("remove image %d", image.ID), Host: host, Request: c.request(agent.OpDropImage)}}, nil
+	q := c.request(agent.OpDropImage)
+	q.Image = image
+	return []plan.Step{{What: fmt.Sprintf("remove image %d", image.ID), Host: host, Request: q}}, nil
 }
 
 func (c *call) unknown(source string) error {
@@ -124,7 +126,7 @@ func (d *Driver) planClone(ctx context.Context, c *call) ([]plan.Step, error) {
 	if path, ok := c.ownFile(c.Image.Path); ok {
 		return d.planCloneFile(c, path)
 	}
-	image, ok := c.parseVolume(c.Image.Path)
+	image, ok := c.parseVolume(c.Image.Path, c.Image.CloningID)
 	if !ok {
 		return nil, c.unknown(c.Image.Path)
 	}

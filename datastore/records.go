@@ -111,7 +111,7 @@ func (d *Driver) planCopyImage(ctx context.Context, c *call) ([]plan.Step, error
 	if from.cfg, err = d.Config.WithDatastore(ds.Template, ds.Origin()); err != nil {
 		return nil, err
 	}
-	if image, ok := from.parseVolume(source.Source); ok {
+	if image, ok := from.parseVolume(source.Source, source.ID); ok {
 		return d.copyOfImage(ctx, c, image, d.tell(c.source()))
 	}
 	path, ok := from.ownFile(source.Source)

@@ -18,6 +18,10 @@ const (
 	KindDisk       Kind = iota + 1 // PREFIX-VM-DISK, a snapshot of it PREFIX-VM-DISK_sN
 	KindImage                      // PREFIXimg-IMAGE, a snapshot of it PREFIXimg-IMAGE_sN
 	KindQuarantine                 // PREFIXdel-ID
+	// Those of gfs2clvm, the suite's forerunner, which are read and never made.
+	KindHashImage // PREFIXimg-HASH: an image of its versions 3.2 and 3.4
+	KindOldImage  // PREFIX-IMAGE: an image of version 3.8
+	KindOldClone  // PREFIX-IMAGE-VM-DISK: a VM's snapshot of that
 )
 
 func (k Kind) String() string {
@@ -28,6 +32,10 @@ func (k Kind) String() string {
 		return "image"
 	case KindQuarantine:
 		return "quarantine"
+	case KindHashImage, KindOldImage:
+		return "image of gfs2clvm"
+	case KindOldClone:
+		return "disk of gfs2clvm"
 	}
 	return fmt.Sprintf("kind(%d)", int(k))
 }
@@ -36,7 +44,7 @@ func (k Kind) String() string {
 const NoSnapshot = -1
 
 // Name is a volume's name taken apart. Only the fields of its Kind count: VM and Disk
-// of a disk, Image of an image, ID of a volume in quarantine.
+// of a disk, Image of an image, ID of a volume in quarantine, Hash of a KindHashImage.
 type Name struct {
 	Prefix   string
 	Kind     Kind
@@ -44,6 +52,17 @@ type Name struct {
 	Image    int
 	Snapshot int    // NoSnapshot (-1) for the volume itself
 	ID       string // 8 to 32 of 0-9 a-f
+	Hash     string // 32 of 0-9 a-f
+}
+
+// IsImage says that the name is an image's, whoever made it.
+func (n Name) IsImage() bool {
+	return n.Kind == KindImage || n.Kind == KindHashImage || n.Kind == KindOldImage
+}
+
+// IsOld says that gfs2clvm has made the volume, whose tags it had not.
+func (n Name) IsOld() bool {
+	return n.Kind == KindHashImage || n.Kind == KindOldImage || n.Kind == KindOldClone
 }
 
 // DiskName names disk DISK_ID of a VM.
@@ -62,9 +81,9 @@ func QuarantineName(prefix, id string) Name {
 }
 
 // WithSnapshot names snapshot n of the disk or image. A volume in quarantine has no
-// snapshots: its name stays.
+// snapshots, nor has what is one itself: their names stay.
 func (n Name) WithSnapshot(number int) Name {
-	if n.Kind != KindQuarantine {
+	if n.Kind != KindQuarantine && n.Kind != KindOldClone {
 		n.Snapshot = number
 	}
 	return n
@@ -86,6 +105,12 @@ func (n Name) String() string {
 		s = n.Prefix + imageMark + strconv.Itoa(n.Image)
 	case KindQuarantine:
 		return n.Prefix + quarantineMark + n.ID
+	case KindHashImage:
+		s = n.Prefix + imageMark + n.Hash
+	case KindOldImage:
+		s = n.Prefix + "-" + strconv.Itoa(n.Image)
+	case KindOldClone:
+		return n.Prefix + "-" + strconv.Itoa(n.Image) + "-" + strconv.Itoa(n.VM) + "-" + strconv.Itoa(n.Disk)
 	default:
 		return n.Kind.String()
 	}
@@ -102,8 +127,8 @@ const (
 )
 
 // ParseName takes a volume's name apart. The whole name must match: lv-one-1-0 is not
-// found in lv-one-10-0 or lv-one-1-0.bak. ErrBadName for everything that the suite
-// with this prefix would not have made.
+// found in lv-one-10-0 or lv-one-1-0.bak. ErrBadName for everything that neither the suite
+// with this prefix would have made nor gfs2clvm (Name.IsOld).
 func ParseName(prefix, s string) (Name, error) {
 	if err := ValidatePrefix(prefix); err != nil {
 		return Name{}, err
@@ -126,6 +151,9 @@ func ParseName(prefix, s string) (Name, error) {
 	if !isSnapshot {
 		return name, nil
 	}
+	if name.Kind == KindOldClone {
+		return Name{}, badName(s, "would be a snapshot of one")
+	}
 	number, ok := parseNumber(mark)
 	if !ok {
 		return Name{}, badName(s, "wants a number after "+snapshotMark)
@@ -133,17 +161,37 @@ func ParseName(prefix, s string) (Name, error) {
 	return name.WithSnapshot(number), nil
 }
 
-// parseBase reads -VM-DISK or img-IMAGE.
+// parseBase reads img-IMAGE, img-HASH, -VM-DISK, and gfs2clvm's -IMAGE and -IMAGE-VM-DISK: how
+// many numbers there are tells them apart.
 func parseBase(prefix, base string) (Name, bool) {
 	if image, found := strings.CutPrefix(base, imageMark); found {
+		if len(image) == hashLength && isID(image) {
+			return Name{Prefix: prefix, Kind: KindHashImage, Hash: image, Snapshot: NoSnapshot}, true
+		}
 		number, ok := parseNumber(image)
 		return ImageName(prefix, number), ok
 	}
-	numbers, found := strings.CutPrefix(base, "-")
-	vm, disk, both := strings.Cut(numbers, "-")
-	vmNumber, vmOK := parseNumber(vm)
-	diskNumber, diskOK := parseNumber(disk)
-	return DiskName(prefix, vmNumber, diskNumber), found && both && vmOK && diskOK
+	rest, found := strings.CutPrefix(base, "-")
+	if !found {
+		return Name{}, false
+	}
+	var numbers []int
+	for text := range strings.SplitSeq(rest, "-") {
+		number, ok := parseNumber(text)
+		if !ok {
+			return Name{}, false
+		}
+		numbers = append(numbers, number)
+	}
+	switch len(numbers) {
+	case 1:
+		return Name{Prefix: prefix, Kind: KindOldImage, Image: numbers[0], Snapshot: NoSnapshot}, true
+	case 2:
+		return DiskName(prefix, numbers[0], numbers[1]), true
+	case 3:
+		return Name{Prefix: prefix, Kind: KindOldClone, Image: numbers[0], VM: numbers[1], Disk: numbers[2], Snapshot: NoSnapshot}, true
+	}
+	return Name{}, false
 }
 
 // parseNumber reads an OpenNebula id: a 32-bit number, no sign, no leading zero, so
@@ -158,6 +206,7 @@ func isID(s string) bool {
 }
 
 const (
+	hashLength      = 32 // MD5 in hexadecimal
 	maxPrefixLength = 32
 	maxNameLength   = 127 // NAME_LEN of LVM2 without the terminating zero
 )

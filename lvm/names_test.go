@@ -21,6 +21,10 @@ func TestNamesAreSpeltAsDocumented(t *testing.T) {
 		"lv-onedel-0123abcd":     QuarantineName("lv-one", "0123abcd"),
 		"lv-onedel-ffff0000":     QuarantineName("lv-one", "ffff0000").WithSnapshot(4),
 		"a-0-0":                  DiskName("a", 0, 0),
+		"lv-one-7":               {Prefix: "lv-one", Kind: KindOldImage, Image: 7, Snapshot: NoSnapshot},
+		"lv-one-7_s2":            {Prefix: "lv-one", Kind: KindOldImage, Image: 7, Snapshot: 2},
+		"lv-one-7-42-0":          {Prefix: "lv-one", Kind: KindOldClone, Image: 7, VM: 42, Snapshot: NoSnapshot},
+		"lv-oneimg-" + someHash:  {Prefix: "lv-one", Kind: KindHashImage, Hash: someHash, Snapshot: NoSnapshot},
 		"lv-one-2147483647-1_s1": DiskName("lv-one", 2147483647, 1).WithSnapshot(1),
 	} {
 		assert.Equal(t, want, name.String())
@@ -32,11 +36,11 @@ func TestNamesAreSpeltAsDocumented(t *testing.T) {
 
 func TestParseNameRefusesWhatTheSuiteDoesNotMake(t *testing.T) {
 	for _, s := range []string{
-		"", "lv-one", "lv-one-", "lv-one-1", "lv-one-1-", "lv-one--1", "lv-one--1-0", "lv-one-1-0-2",
+		"", "lv-one", "lv-one-", "lv-one-1-", "lv-one--1", "lv-one--1-0", "lv-one-1-0-2-3", "lv-one-1-0-2_s1",
 		"lv-one-01-0", "lv-one-1-00", "lv-one-+1-0", "lv-one-1-0.bak", "lv-one-1-0 ", " lv-one-1-0",
 		"lv-one-1-0_s", "lv-one-1-0_s01", "lv-one-1-0_s-1", "lv-one-1-0_s1_s2", "lv-one-1_s1-0",
 		"lv-one-2147483648-0", "lv-one-99999999999999999999-0", "lv-one-x-0", "lv-one-1-٣",
-		"lv-oneimg", "lv-oneimg-", "lv-oneimg--7", "lv-oneimg-1-2", "lv-oneimg-07", "lv-oneimg-d41d8cd98f00b204e9800998ecf8427e",
+		"lv-oneimg", "lv-oneimg-", "lv-oneimg--7", "lv-oneimg-1-2", "lv-oneimg-07", "lv-oneimg-D41d8cd98f00b204e9800998ecf8427e", "lv-oneimg-d41d8cd98f00b204e9800998ecf8427e0",
 		"lv-onedel-", "lv-onedel-0123abc", "lv-onedel-0123ABCD", "lv-onedel-0123abcg",
 		"lv-onedel-0123abcd_s1", "lv-onedel-" + strings.Repeat("a", 33),
 		"lv-two-1-0", "LV-ONE-1-0", "root", "lv-one1-0",
@@ -70,11 +74,17 @@ func TestKindString(t *testing.T) {
 func (Name) Generate(r *rand.Rand, _ int) reflect.Value {
 	prefix := []string{"lv-one", "a", "one.x_y+z0", "lv-oneimg", "lv-onedel", "lv-1"}[r.Intn(6)]
 	var name Name
-	switch r.Intn(3) {
+	switch r.Intn(6) {
 	case 0:
 		name = DiskName(prefix, int(r.Int31()), r.Intn(300))
 	case 1:
 		name = ImageName(prefix, int(r.Int31()))
+	case 2:
+		name = Name{Prefix: prefix, Kind: KindHashImage, Hash: fmt.Sprintf("%016x%016x", r.Uint64(), r.Uint64()), Snapshot: NoSnapshot}
+	case 3:
+		name = Name{Prefix: prefix, Kind: KindOldImage, Image: int(r.Int31()), Snapshot: NoSnapshot}
+	case 4:
+		name = Name{Prefix: prefix, Kind: KindOldClone, Image: int(r.Int31()), VM: int(r.Int31()), Disk: r.Intn(300), Snapshot: NoSnapshot}
 	default:
 		return reflect.ValueOf(QuarantineName(prefix, fmt.Sprintf("%08x%x", r.Uint32(), r.Uint32())))
 	}
@@ -101,7 +111,7 @@ func TestDifferentNamesAreSpeltDifferently(t *testing.T) {
 }
 
 func FuzzParseName(f *testing.F) {
-	for _, s := range []string{"lv-one-42-0", "lv-one-42-0_s3", "lv-oneimg-7", "lv-oneimg-7_s1", "lv-onedel-0123abcd", "", "lv-one-1_s1-0"} {
+	for _, s := range []string{"lv-one-42-0", "lv-one-42-0_s3", "lv-oneimg-7", "lv-oneimg-7_s1", "lv-onedel-0123abcd", "", "lv-one-1_s1-0", "lv-one-7", "lv-one-7-42-0", "lv-oneimg-" + someHash} {
 		f.Add("lv-one", s)
 	}
 	f.Fuzz(func(t *testing.T, prefix, s string) {

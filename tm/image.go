@@ -2,6 +2,7 @@ package tm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -14,8 +15,15 @@ import (
 	"one-clvm/plan"
 )
 
-// onSAN says whether an image is a volume, not a file on the front-end.
-func onSAN(image opennebula.Location) bool { return !strings.HasPrefix(image.Path, "/") }
+// onSAN says whether an image is a volume, not a file on the front-end. Where gfs2clvm and
+// OpenNebula's own image repository have the same paths, the datastore tells.
+func (d *Driver) onSAN(ctx context.Context, call opennebula.Call, image opennebula.Location) (bool, error) {
+	if !lvm.IsHashPath(image.Path) {
+		return !strings.HasPrefix(image.Path, "/") || strings.HasPrefix(image.Path, "/dev/"), nil
+	}
+	ds, err := d.Records.Datastore(ctx, call.Datastore)
+	return err == nil && ds.DSMAD != "fs", err
+}
 
 // imageOnSAN is the image that a source means, in the volume group of its datastore.
 func (d *Driver) imageOnSAN(ctx context.Context, call opennebula.Call, source opennebula.Location, raw string) (*agent.Image, *cxmrc.Config, error) {
@@ -23,12 +31,21 @@ func (d *Driver) imageOnSAN(ctx context.Context, call opennebula.Call, source op
 	if err != nil {
 		return nil, nil, err
 	}
-	prefix := cfg.String("LV_PREFIX")
-	name, err := lvm.ParseName(prefix, source.Path)
-	if source.Path == "" || err != nil || name.Kind != lvm.KindImage || name.Snapshot != lvm.NoSnapshot {
-		return nil, nil, fmt.Errorf("image %q is neither a file on the front-end nor a volume %s: %w", raw, lvm.ImageName(prefix, 0), ErrNotYet)
+	image, err := plan.ImageVolume(cfg, source.Path, func() (int, error) {
+		vm, err := d.Records.VM(ctx, call.VM)
+		if err != nil {
+			return opennebula.None, err
+		}
+		disk, err := vm.Disk(call.Home.Disk)
+		if err != nil {
+			return opennebula.None, err
+		}
+		return disk.ImageID, nil
+	})
+	if errors.Is(err, lvm.ErrBadName) {
+		return nil, nil, fmt.Errorf("image %q is neither a file on the front-end nor a volume of %s such as %s: %w", raw, cfg.String("VG_NAME"), lvm.ImageName(cfg.String("LV_PREFIX"), 0), ErrNotYet)
 	}
-	return &agent.Image{Group: cfg.String("VG_NAME"), ID: name.Image}, cfg, nil
+	return image, cfg, err
 }
 
 // planCloneOnSAN: CLONE copies the image's volume on the node, from the SAN to the SAN, or

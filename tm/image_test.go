@@ -44,6 +44,26 @@ func TestCloneOnSANSizes(t *testing.T) {
 	assert.EqualValues(t, 2<<30, b.nodes.reqs[0].Size, "enlarged by the user: 2048 of 1024 MiB")
 }
 
+// Images of gfs2clvm are volumes, whatever their SOURCE looks like.
+func TestSourcesOfGfs2clvm(t *testing.T) {
+	const hash = "d41d8cd98f00b204e9800998ecf8427e"
+	for source, volume := range map[string]string{
+		"node1.example.org:vg-one.lv-one-0": "lv-one-0", "frontend:vg-one/lv-oneimg-0": "", "frontend:/dev/vg-one/lv-oneimg-0": "",
+		"frontend:/var/lib/one/images/" + hash: "lv-oneimg-" + hash, "frontend:/dev/mapper/vg--one-lv--oneimg--" + hash: "lv-oneimg-" + hash,
+	} {
+		for _, verb := range []string{"clone", "ln"} {
+			b := newBench(t)
+			b.oned.datastores[100].Template["VG_NAME"] = "vg-one"
+			require.NoError(t, b.call(verb+" "+source+" node1:"+home+"/disk.0 0 100"), source)
+			assert.Equal(t, &agent.Image{Group: "vg-one", ID: 0, Volume: volume}, b.nodes.reqs[0].Image, source)
+		}
+	}
+	b := newBench(t)
+	b.oned.datastores[100].DSMAD = "fs"
+	err := b.call("clone frontend:/var/lib/one/images/" + hash + " node1:" + home + "/disk.0 0 100")
+	require.ErrorContains(t, err, "no such file", "OpenNebula's own repository has files of such names")
+}
+
 // The image's datastore asks for snapshots instead of copies. The plan says what that costs.
 func TestCloneBySnapshotOnSAN(t *testing.T) {
 	b := newBench(t)

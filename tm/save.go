@@ -18,7 +18,11 @@ import (
 // planSave: CPDS saves a disk as a new image, MVDS writes a persistent disk back to
 // its image and removes the volume. The image file appears whole or not at all.
 func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
-	if onSAN(call.Dest) {
+	volume, err := d.onSAN(ctx, call, call.Dest)
+	if err != nil {
+		return nil, err
+	}
+	if volume {
 		return d.planSaveOnSAN(ctx, call)
 	}
 	vm, err := d.Records.VM(ctx, call.VM)

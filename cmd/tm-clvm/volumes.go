@@ -190,9 +190,9 @@ func merge(s *audit.State) []row {
 
 // stateOf says in a word what a volume is about: what is not as usual comes first.
 func stateOf(v lvm.Volume, prefix string) string {
-	_, err := lvm.ParseName(prefix, v.Name)
+	name, err := lvm.ParseName(prefix, v.Name)
 	switch {
-	case !v.Tags.Has(lvm.TagOurs) && err == nil && v.Origin == "":
+	case !v.Tags.Has(lvm.TagOurs) && err == nil && !name.IsOld() && v.Origin == "":
 		return "foreign"
 	case !v.Tags.Has(lvm.TagOurs):
 		return "other"

@@ -273,6 +273,8 @@ func datastoreScenes() []scene {
 			}},
 		{name: "clone of an image", before: func(s *site) { made(s); s.Cleanup(func() { s.dropImage(savedImage) }) }, argv: verb("datastore/clone", savedImage),
 			stdin: on(savedImage, imageFields{"PATH": imageVolume(sanImage)}), after: whole(savedImage)},
+		{name: "rm of an image of gfs2clvm", before: func(s *site) { s.putOldImage() }, argv: verb("datastore/rm", sanImage), stdin: on(sanImage, imageFields{"SOURCE": oldSource}),
+			after: func(s *site) { assert.NotContains(s, s.names(), oldVolume) }},
 		{name: "rm of an image", before: made, argv: verb("datastore/rm", sanImage), stdin: on(sanImage, imageFields{"SOURCE": imageVolume(sanImage)}),
 			after: func(s *site) { assert.NotContains(s, s.names(), imageVolume(sanImage)) }},
 	}

@@ -54,6 +54,51 @@ func (s *site) putImage(id int) fakeoned.Image {
 	return s.imageOnSAN(id)
 }
 
+// oldVolume is what gfs2clvm 3.8 called image sanImage, and oldSource what oned has of it.
+var (
+	oldVolume = "lv-one-" + strconv.Itoa(sanImage)
+	oldSource = "node9:" + testbed.Group + "." + oldVolume
+)
+
+// putOldImage makes an image as gfs2clvm left it: under another name, without tags.
+func (s *site) putOldImage() fakeoned.Image {
+	s.Helper()
+	image := s.putImage(sanImage)
+	require.NoError(s, s.group().Rename(s.Context(), image.Source, oldVolume))
+	_, err := s.group().Tag(s.Context(), oldVolume, nil, lvm.NewTags("one", lvm.KeyTag("image", sanImage)))
+	require.NoError(s, err)
+	s.Cleanup(func() {
+		if slices.Contains(s.names(), oldVolume) {
+			assert.NoError(s, s.group().Remove(context.WithoutCancel(s.Context()), oldVolume))
+		}
+	})
+	image.Source = oldSource
+	s.oned.Put(fakeoned.Images, sanImage, image.Document())
+	return image
+}
+
+// What gfs2clvm has left is used as it is: read, given to a VM, copied and removed.
+func TestImageOfGfs2clvm(t *testing.T) {
+	s := start(t, testbed.Options{})
+	image := s.putOldImage()
+	before := s.copyOf(oldVolume)
+	s.vm(fakeoned.CloneDisk(0, image, 0))
+	s.ok("clone", append([]string{image.Source, at("node1", 0)}, ofImage...)...)
+	assert.Equal(t, before, s.copyOf(volume(0)))
+	s.deleteHome()
+	s.vm(fakeoned.PersistentDisk(0, image))
+	s.ok("ln", append([]string{image.Source, at("node1", 0)}, ofImage...)...)
+	s.scribble(0, 'x')
+	s.ok("mvds", append([]string{at("node1", 0), image.Source}, ofImage...)...)
+	s.deleteHome()
+	copied := s.register("clone", savedImage, imageFields{"PATH": image.Source}, nil)
+	assert.Equal(t, imageVolume(savedImage), copied.Source)
+	assert.Equal(t, s.copyOf(oldVolume), s.copyOf(copied.Source))
+	assert.NotEqual(t, before, s.copyOf(oldVolume))
+	s.unregister(copied)
+	s.unregister(image)
+}
+
 func (s *site) imageOnSAN(id int) fakeoned.Image {
 	image := fakeoned.Image{ID: id, Name: imageVolume(id), SizeMiB: 8, Source: imageVolume(id)}
 	s.oned.Put(fakeoned.Images, id, image.Document())
