@@ -12,7 +12,6 @@ import (
 
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
-	"one-clvm/internal/publish"
 	"one-clvm/internal/qcow2"
 	"one-clvm/opennebula"
 	"one-clvm/plan"
@@ -260,85 +259,4 @@ func (c *call) unpacks() bool {
 		return isYes(text)
 	}
 	return c.cfg.Bool("UNPACK")
-}
-
-// keepArchive puts an archive into the datastore's directory, compressed as its mode says
-// if it was not compressed. It is there whole or not at all.
-func (d *Driver) keepArchive(ctx context.Context, c *call, archive *os.File, mode tarmode.Mode, record *opennebula.Image) (err error) {
-	path, err := c.newFile()
-	if err != nil {
-		return err
-	}
-	target, err := publish.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, target.Discard())
-		}
-	}()
-	head := make([]byte, 16)
-	n, err := archive.ReadAt(head, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	compression := tarmode.None
-	if tarmode.Sniff(head[:n]) == tarmode.None {
-		compression = mode.Compression()
-	}
-	w, err := tarmode.NewCompressor(target, compression, c.cfg.Int("COMPRESS_LEVEL"))
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(w, archive)
-	if err = errors.Join(err, w.Close()); err != nil {
-		return err
-	}
-	if err := target.Flush(); err != nil {
-		return err
-	}
-	if record.ID != c.Image.ID { // the new image's own record does not say yet what it is
-		template := fmt.Sprintf("MODE=%q\nFSTYPE=%q", mode, record.FSType)
-		if err := d.Records.UpdateImage(ctx, c.Image.ID, template); err != nil {
-			return fmt.Errorf("record that image %d is %s: %w", c.Image.ID, mode, err)
-		}
-	}
-	if err := target.Publish(); err != nil {
-		return err
-	}
-	return d.tell(path)(agent.Result{})
-}
-
-// planCloneFile copies an image that is a file on the front-end.
-func (d *Driver) planCloneFile(c *call, path string) ([]plan.Step, error) {
-	to, err := c.newFile()
-	if err != nil {
-		return nil, err
-	}
-	return []plan.Step{{What: "copy " + path + " to " + to, Here: func(context.Context) error {
-		if err := copyWhole(path, to); err != nil {
-			return err
-		}
-		return d.tellSource(to)(agent.Result{})
-	}}}, nil
-}
-
-func copyWhole(from, to string) (err error) {
-	source, err := os.Open(from)
-	if err != nil {
-		return fmt.Errorf("image file: %w", err)
-	}
-	defer source.Close() // only read
-	target, err := publish.Create(to)
-	if err != nil {
-		return err
-	}
-	if _, err = io.Copy(target, source); err == nil {
-		err = target.Flush()
-	}
-	if err != nil {
-		return errors.Join(err, target.Discard())
-	}
-	return target.Publish()
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"one-clvm/agent"
+	"one-clvm/internal/publish"
 	"one-clvm/plan"
 	"one-clvm/tarmode"
 )
@@ -49,18 +50,30 @@ func (d *Driver) planExport(ctx context.Context, c *call) ([]plan.Step, error) {
 	}}}, nil
 }
 
+// export leaves nothing after a crash before the file is whole, and that file after it.
 func (d *Driver) export(ctx context.Context, c *call, host string, q agent.Request, path string) (err error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	file, err := publish.Create(path)
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, file.Discard())
+		}
+	}()
 	err = d.Step(ctx, plan.Step{What: fmt.Sprintf("read image %d", c.Image.ID), Host: host, Request: q, Transfer: func(context.Context) (agent.Transfer, error) {
 		return agent.Transfer{Receive: func(agent.Start) (io.Writer, error) { return file, nil }}, nil
 	}})
-	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
-		err = d.describe(c, path, "YES")
+	if err == nil {
+		err = file.Flush()
 	}
 	if err != nil {
+		return err
+	}
+	if err := file.Publish(); err != nil {
+		return err
+	}
+	if err := d.describe(c, path, "YES"); err != nil {
 		return errors.Join(err, os.Remove(path))
 	}
 	return nil

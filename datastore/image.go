@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -14,7 +11,6 @@ import (
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
 	"one-clvm/lvm"
-	"one-clvm/opennebula"
 	"one-clvm/plan"
 )
 
@@ -63,38 +59,13 @@ func (c *call) savedSource() (string, error) {
 	return c.source(), nil
 }
 
-// newFile is a name for an image that is a file on the front-end.
-func (c *call) newFile() (string, error) {
-	base, err := c.base()
-	return filepath.Join(base, fmt.Sprintf("image-%d-%s", c.Image.ID, plan.NewOperation())), err
-}
-
-// base is the datastore's directory on the front-end.
-func (c *call) base() (string, error) {
-	if !filepath.IsAbs(c.Datastore.BasePath) {
-		return "", fmt.Errorf("%s: %w: BASE_PATH %q is not absolute", c.Datastore.Origin(), opennebula.ErrDocument, c.Datastore.BasePath)
-	}
-	return filepath.Clean(c.Datastore.BasePath), nil
-}
-
-// ownFile is the path of a SOURCE that is a file right in the datastore's directory. ok is
-// false for anything else.
-func (c *call) ownFile(source string) (path string, ok bool) {
-	at, err := opennebula.ParseSource(source)
-	if err != nil || !strings.HasPrefix(at.Path, "/") {
-		return "", false
-	}
-	base, err := c.base()
-	return at.Path, err == nil && filepath.Dir(at.Path) == base
-}
-
 // planRemove removes an image. One that never was, or is gone, is fine.
 func (d *Driver) planRemove(ctx context.Context, c *call) ([]plan.Step, error) {
 	if c.Image.Source == "" {
 		return nil, nil
 	}
 	if path, ok := c.ownFile(c.Image.Source); ok {
-		return []plan.Step{{What: "remove " + path, Here: func(context.Context) error { return removeFile(path) }}}, nil
+		return []plan.Step{{What: "remove " + path, Here: func(context.Context) error { return errors.Join(removeFile(path), c.clearFiles()) }}}, nil
 	}
 	image, err := c.ownVolume()
 	if err != nil {
@@ -111,14 +82,6 @@ func (d *Driver) planRemove(ctx context.Context, c *call) ([]plan.Step, error) {
 
 func (c *call) unknown(source string) error {
 	return fmt.Errorf("source %q is neither a volume %s nor a file in %s: %w", source, lvm.ImageName(c.cfg.String("LV_PREFIX"), 0), c.Datastore.BasePath, plan.ErrNotYet)
-}
-
-func removeFile(path string) error {
-	err := os.Remove(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the image: %w", err)
-	}
-	return nil
 }
 
 // planClone makes a copy of an image of the same datastore; oned has its SOURCE in PATH.

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"one-clvm/internal/failpoint"
 	"one-clvm/internal/run"
 )
 
@@ -83,6 +84,7 @@ func Format(ctx context.Context, r run.Runner, p Plan) (Superblock, error) {
 	if _, err := r.Run(ctx, run.Cmd{Path: "mkfs.gfs2", Args: p.Args(), Writer: true}); err != nil {
 		return Superblock{}, fmt.Errorf("make GFS2 on %s: %w", p.Device, err)
 	}
+	failpoint.Hit("gfs2.made")
 	s, err := Inspect(p.Device)
 	if err != nil {
 		return s, fmt.Errorf("GFS2 just made on %s: %w", p.Device, err)
@@ -121,7 +123,8 @@ func Unused(device string) error {
 }
 
 // AddJournals adds journals to a mounted file system, on one node while all have it mounted,
-// and counts them afterwards. size is in MiB. Free space is needed for all of them.
+// and counts them afterwards. size is in MiB. Free space is needed for all of them. A crash
+// leaves those that gfs2_jadd has made: count again before adding more.
 func AddJournals(ctx context.Context, r run.Runner, point, device string, count, size int) (int, error) {
 	before, err := Journals(ctx, r, device)
 	if err != nil {
@@ -131,6 +134,7 @@ func AddJournals(ctx context.Context, r run.Runner, point, device string, count,
 	if err != nil {
 		return before, fmt.Errorf("add %d journals to %s: %w", count, point, err)
 	}
+	failpoint.Hit("gfs2.journals")
 	after, err := Journals(ctx, r, device)
 	if err == nil && after != before+count {
 		err = fmt.Errorf("gfs2_jadd reported success, and %s has %d journals instead of %d", point, after, before+count)
@@ -142,12 +146,14 @@ func AddJournals(ctx context.Context, r run.Runner, point, device string, count,
 var ErrNotGrown = errors.New("the file system has not grown")
 
 // Grow makes a mounted file system as large as its device, on one node while all have it
-// mounted. It cannot be made smaller again.
+// mounted. It cannot be made smaller again. The same again goes on where a crash ended it, and
+// is ErrNotGrown after the end.
 //
 // gfs2_grow ends with 0 also where there is no GFS2, and with 255 where nothing is to be
 // done; so its words are what counts.
 func Grow(ctx context.Context, r run.Runner, point string) error {
 	result, err := r.Run(ctx, run.Cmd{Path: "gfs2_grow", Args: []string{point}, Writer: true})
+	failpoint.Hit("gfs2.grown")
 	said := string(result.Stdout) + string(result.Stderr)
 	switch {
 	case strings.Contains(said, "has not grown"):

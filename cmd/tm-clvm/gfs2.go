@@ -18,6 +18,7 @@ import (
 	"one-clvm/cxmrc"
 	"one-clvm/gfs2"
 	"one-clvm/internal/command"
+	"one-clvm/internal/failpoint"
 	"one-clvm/internal/membership"
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
@@ -72,6 +73,12 @@ type target struct {
 	before lvm.Mode
 }
 
+// formatGFS2 makes the file system. What a crash leaves after each step, and what the same
+// command again makes of it:
+//
+//	gfs2.exclusive   the volume active exclusively on this node: goes on
+//	gfs2.made        the same, with the file system: it is made anew
+//	gfs2.released    the file system, active shared here
 func formatGFS2(ctx context.Context, word string, o gfs2Options, io command.Stdio) (err error) {
 	cluster, err := quorateCluster(ctx)
 	if err != nil {
@@ -92,12 +99,14 @@ func formatGFS2(ctx context.Context, word string, o gfs2Options, io command.Stdi
 	if err := to.activate(ctx, lvm.Exclusive); err != nil {
 		return err
 	}
+	failpoint.Hit("gfs2.exclusive")
 	defer func() {
 		after := to.before
 		if err == nil {
 			after = lvm.Shared
 		}
 		err = errors.Join(err, to.activate(context.WithoutCancel(ctx), after))
+		failpoint.Hit("gfs2.released")
 	}()
 	if err := gfs2.Unused(to.device); err != nil {
 		return err

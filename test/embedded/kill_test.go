@@ -58,6 +58,11 @@ var elsewhere = map[string]string{
 	"mkimage.filled":      "a person's command, no verb: TestMkimageIsKilled",
 	"mkimage.published":   "the same",
 	"mkimage.allocated":   "the same",
+	"gfs2.exclusive":      "a person's command, which needs a cluster with dlm; test/lab has one",
+	"gfs2.made":           "the same",
+	"gfs2.released":       "the same",
+	"gfs2.journals":       "the same",
+	"gfs2.grown":          "the same",
 }
 
 var matrixAgent = map[string]string{"ALLOWED_VGS": strings.Join([]string{testbed.Group, otherGroup, smallGroup}, " ")}
