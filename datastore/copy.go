@@ -98,7 +98,7 @@ func (d *Driver) copyUnpacked(ctx context.Context, c *call, plain io.Reader, rec
 	if err != nil {
 		return err
 	}
-	temp, err := nameless(c.cfg.String("TMP_ROOT"))
+	temp, err := plan.Temporary(c.cfg.String("TMP_ROOT"))
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (d *Driver) copyPlain(ctx context.Context, c *call, file *os.File, record *
 	if err != nil {
 		return err
 	}
-	raw, err := nameless(c.cfg.String("TMP_ROOT"))
+	raw, err := plan.Temporary(c.cfg.String("TMP_ROOT"))
 	if err != nil {
 		return err
 	}
@@ -133,15 +133,8 @@ func (d *Driver) copyPlain(ctx context.Context, c *call, file *os.File, record *
 
 // isQCOW2 goes by the record's word, and by the first bytes where it has none.
 func isQCOW2(head []byte, record *opennebula.Image) bool {
-	for _, format := range []string{record.Format, record.Template["FORMAT"], record.Template["DRIVER"]} {
-		switch strings.ToLower(format) {
-		case "qcow2":
-			return true
-		case "raw":
-			return false
-		}
-	}
-	return record.Template["MODE"] == "" && string(head) == qcow2.Magic
+	format := plan.RecordedFormat(record)
+	return format == "qcow2" || format == "" && record.Template["MODE"] == "" && string(head) == qcow2.Magic
 }
 
 // sendDisk sends the data of a raw disk.
@@ -239,7 +232,7 @@ func (d *Driver) readable(ctx context.Context, c *call, file *os.File) (*os.File
 	if err != nil {
 		return nil, err
 	}
-	temp, err := nameless(c.cfg.String("TMP_ROOT"))
+	temp, err := plan.Temporary(c.cfg.String("TMP_ROOT"))
 	if err != nil {
 		return nil, err
 	}

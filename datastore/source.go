@@ -15,10 +15,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"one-clvm/cxmrc"
 	"one-clvm/lvm"
+	"one-clvm/plan"
 	"one-clvm/tarmode"
 )
 
@@ -43,7 +42,7 @@ func (d *Driver) openSource(ctx context.Context, c *call) (*os.File, error) {
 		}
 		return kept(file, c.verify(file))
 	case "http", "https":
-		file, err := nameless(c.cfg.String("TMP_ROOT"))
+		file, err := plan.Temporary(c.cfg.String("TMP_ROOT"))
 		if err != nil {
 			return nil, err
 		}
@@ -58,22 +57,6 @@ func kept(file *os.File, err error) (*os.File, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
-}
-
-// nameless is a temporary file that goes with this process.
-func nameless(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err == nil {
-		return os.NewFile(uintptr(fd), dir+"/(temporary)"), nil
-	}
-	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
-		return nil, fmt.Errorf("temporary file in %s (TMP_ROOT): %w", dir, err)
-	}
-	file, err := os.CreateTemp(dir, "one-clvm-")
-	if err != nil {
-		return nil, fmt.Errorf("temporary file in %s (TMP_ROOT): %w", dir, err)
-	}
-	return kept(file, os.Remove(file.Name()))
 }
 
 func (d *Driver) fetcher(c *call, path string) *fetcher {

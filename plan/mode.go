@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 
 	"one-clvm/opennebula"
 	"one-clvm/tarmode"
@@ -21,4 +22,15 @@ func RecordedMode(image *opennebula.Image) (tarmode.Mode, error) {
 		return tarmode.TGZ, nil
 	}
 	return "", nil
+}
+
+// RecordedFormat is the format of an image's file by its record, in lower case: "qcow2",
+// "raw", or "" when the record names neither.
+func RecordedFormat(image *opennebula.Image) string {
+	for _, format := range []string{image.Format, image.Template["FORMAT"], image.Template["DRIVER"]} {
+		if format = strings.ToLower(format); format == "qcow2" || format == "raw" {
+			return format
+		}
+	}
+	return ""
 }

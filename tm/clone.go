@@ -12,6 +12,7 @@ import (
 
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
+	"one-clvm/internal/qcow2"
 	"one-clvm/opennebula"
 	"one-clvm/plan"
 	"one-clvm/tarmode"
@@ -65,19 +66,22 @@ func (d *Driver) planClone(ctx context.Context, call opennebula.Call) ([]plan.St
 	if err != nil {
 		return nil, err
 	}
-	q, err := d.cloneRequest(call, f)
+	q, form, err := d.cloneRequest(call, f)
 	if err != nil {
 		return nil, err
 	}
-	what := fmt.Sprintf("make disk %d of VM %d, %s in %s, from %s image %s", q.Disk, q.VM, humanize.IBytes(uint64(q.Size)), q.Group, q.Mode, call.Source.Path)
+	what := fmt.Sprintf("make disk %d of VM %d, %s in %s, from %s image %s", q.Disk, q.VM, humanize.IBytes(uint64(q.Size)), q.Group, form, call.Source.Path)
 	if q.Content == agent.ContentTar {
 		what += " on " + q.FSType
 	}
-	send := func(context.Context) (agent.Transfer, error) {
+	send := func(ctx context.Context) (agent.Transfer, error) {
 		if call.Verb == "ln" {
 			if err := forgetSaved(call.Source.Path); err != nil {
 				return agent.Transfer{}, err
 			}
+		}
+		if form.qcow2 {
+			return d.convertedTransfer(ctx, call.Source.Path, q)
 		}
 		return agent.Transfer{Send: func(w io.Writer) error { return sendImage(ctx, w, call.Source.Path, q) }}, nil
 	}
@@ -95,29 +99,51 @@ func fileSize(path string, q agent.Request) int64 {
 
 // cloneRequest looks into the image file: how large is its content, whose file
 // system is it.
-func (d *Driver) cloneRequest(call opennebula.Call, f *facts) (agent.Request, error) {
+func (d *Driver) cloneRequest(call opennebula.Call, f *facts) (agent.Request, imageForm, error) {
 	q := d.request(agent.OpCreate, call, f.cfg)
 	image, err := os.Open(call.Source.Path)
 	if err != nil {
-		return q, fmt.Errorf("image file: %w", err)
+		return q, imageForm{}, fmt.Errorf("image file: %w", err)
 	}
 	defer image.Close() // only read
-	mode, detect, err := imageMode(f.disk, f.image, f.cfg)
-	if err == nil && detect {
-		mode, err = detectMode(image)
+	form, err := formOf(f.disk, f.image, f.cfg)
+	if err == nil && form.detect {
+		form.mode, err = detectMode(image)
 	}
 	if err != nil {
-		return q, err
+		return q, form, err
 	}
-	q.Mode = mode
-	if q.Content, err = contentOf(mode, image); err != nil {
-		return q, err
+	q.Mode = form.mode
+	if q.Content, err = contentOf(form.mode, image); err != nil {
+		return q, form, err
 	}
 	if err := d.describeTar(&q, image, f); err != nil {
-		return q, fmt.Errorf("image %s: %w", call.Source.Path, err)
+		return q, form, fmt.Errorf("image %s: %w", call.Source.Path, err)
 	}
-	q.Size, err = d.diskSize(f, mode, image)
-	return q, err
+	q.Size, err = d.diskSize(f, form, image)
+	return q, form, err
+}
+
+// convertedTransfer has qemu-img make a raw disk of a QCOW2 file before any node hears of it,
+// and sends the data of that.
+func (d *Driver) convertedTransfer(ctx context.Context, path string, q agent.Request) (agent.Transfer, error) {
+	image, err := os.Open(path)
+	if err != nil {
+		return agent.Transfer{}, fmt.Errorf("image file: %w", err)
+	}
+	defer image.Close() // only read
+	raw, err := plan.Temporary(d.Config.String("TMP_ROOT"))
+	if err != nil {
+		return agent.Transfer{}, err
+	}
+	h, err := qcow2.Convert(ctx, d.Runner, image, raw, q.Size, func(int64) {})
+	if err != nil {
+		return agent.Transfer{}, errors.Join(err, raw.Close())
+	}
+	return agent.Transfer{Send: func(w io.Writer) error {
+		_, err := tarmode.SendExtents(ctx, w, raw, h.Size, func(int64) {})
+		return errors.Join(err, raw.Close())
+	}}, nil
 }
 
 func contentOf(mode tarmode.Mode, image *os.File) (agent.Content, error) {

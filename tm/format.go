@@ -1,7 +1,6 @@
 package tm
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -12,26 +11,46 @@ import (
 	"one-clvm/tarmode"
 )
 
-// imageMode decides what an image is by its record: MODE in its template; else a
-// FORMAT that names something else than a raw disk is refused; else a file system
-// type in its template makes it a tar; else it is a raw disk, whatever it begins with.
-// detect is true where the record does not say and DETECT_FORMAT lets the first bytes
-// decide, as the original drivers did.
-func imageMode(disk *opennebula.Disk, image *opennebula.Image, cfg *cxmrc.Config) (mode tarmode.Mode, detect bool, err error) {
-	if image != nil {
-		if mode, err = plan.RecordedMode(image); err != nil {
-			return "", false, err
-		}
+// imageForm is what an image file is.
+type imageForm struct {
+	mode   tarmode.Mode
+	qcow2  bool // of mode RAW, it is a QCOW2 file
+	detect bool // the record does not say, and DETECT_FORMAT lets the first bytes decide, as the original drivers did
+}
+
+func (f imageForm) String() string {
+	if f.qcow2 {
+		return "QCOW2"
 	}
-	for _, format := range []string{disk.Driver, disk.Format} {
-		if strings.EqualFold(format, "qcow2") && (image == nil || image.Template["MODE"] == "") {
-			return "", false, fmt.Errorf("image %d is a QCOW2 file: %w: convert it with qemu-img to raw", disk.ImageID, ErrNotYet)
-		}
+	return string(f.mode)
+}
+
+// formOf decides what an image is by its record: MODE in its template; else a FORMAT or
+// DRIVER that names QCOW2; else a file system type in its template makes it a tar; else it is
+// a raw disk, whatever it begins with.
+func formOf(disk *opennebula.Disk, image *opennebula.Image, cfg *cxmrc.Config) (form imageForm, err error) {
+	if image == nil {
+		image = &opennebula.Image{ID: disk.ImageID, Format: disk.Format, Template: map[string]string{"DRIVER": disk.Driver}}
 	}
-	if mode != "" {
-		return mode, false, nil
+	if form.mode, err = plan.RecordedMode(image); err != nil {
+		return form, err
 	}
-	return tarmode.RAW, cfg.Bool("DETECT_FORMAT"), nil
+	switch {
+	case image.Template["MODE"] != "":
+	case isQCOW2(disk, image):
+		form.mode, form.qcow2 = tarmode.RAW, true
+	case form.mode == "":
+		form.mode, form.detect = tarmode.RAW, cfg.Bool("DETECT_FORMAT")
+	}
+	return form, nil
+}
+
+// isQCOW2 goes by the image's record, and by the disk's where that has no word.
+func isQCOW2(disk *opennebula.Disk, image *opennebula.Image) bool {
+	if format := plan.RecordedFormat(image); format != "" {
+		return format == "qcow2"
+	}
+	return strings.EqualFold(disk.Driver, "qcow2") || strings.EqualFold(disk.Format, "qcow2")
 }
 
 // detectMode is the original drivers' rule for images without a word about them: a

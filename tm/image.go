@@ -70,7 +70,7 @@ func (d *Driver) planCloneOnSAN(ctx context.Context, call opennebula.Call) ([]pl
 	}
 	q := d.imageRequest(agent.OpCreate, call, f.cfg, image)
 	q.Content = agent.ContentImage
-	if q.Size, err = d.diskSize(f, "", nil); err != nil {
+	if q.Size, err = d.diskSize(f, imageForm{}, nil); err != nil {
 		return nil, err
 	}
 	what := fmt.Sprintf("make disk %d of VM %d, %s in %s, a copy of image %d in %s", q.Disk, q.VM, humanize.IBytes(uint64(q.Size)), q.Group, image.ID, image.Group)

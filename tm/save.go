@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"one-clvm/agent"
 	"one-clvm/internal/failpoint"
 	"one-clvm/internal/publish"
+	"one-clvm/internal/qcow2"
 	"one-clvm/opennebula"
 	"one-clvm/plan"
 	"one-clvm/tarmode"
@@ -47,11 +49,12 @@ func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]plan.Ste
 	if call.Snapshot >= 0 {
 		q.Snapshot, of = &call.Snapshot, fmt.Sprintf("snapshot %d of ", call.Snapshot)
 	}
-	if q.Mode, q.Level, err = d.saveMode(ctx, call, image); err != nil {
+	form, err := d.saveForm(ctx, call, image, &q)
+	if err != nil {
 		return nil, err
 	}
-	target := &savedImage{driver: d, record: image, path: call.Dest.Path, request: q}
-	what := fmt.Sprintf("save %sdisk %d of VM %d as %s to %s", of, q.Disk, q.VM, q.Mode, call.Dest.Path)
+	target := &savedImage{driver: d, record: image, path: call.Dest.Path, request: q, qcow2: form.qcow2}
+	what := fmt.Sprintf("save %sdisk %d of VM %d as %s to %s", of, q.Disk, q.VM, form, call.Dest.Path)
 	step := plan.Step{What: what, Host: at.host, Request: q, Transfer: target.transfer}
 	if q.Remove {
 		save := step
@@ -69,22 +72,24 @@ func (d *Driver) targetImage(ctx context.Context, call opennebula.Call, disk *op
 	return d.Records.ImageBySource(ctx, call.DestRaw)
 }
 
-// saveMode: what the image's record says it is; for a new image the datastore's MODE.
-func (d *Driver) saveMode(ctx context.Context, call opennebula.Call, image *opennebula.Image) (tarmode.Mode, int, error) {
+// saveForm: what the image's record says it is; for a new image the datastore's MODE. It is
+// put into the request.
+func (d *Driver) saveForm(ctx context.Context, call opennebula.Call, image *opennebula.Image, q *agent.Request) (form imageForm, err error) {
 	cfg, err := d.DatastoreConfig(ctx, d.Config, call.Datastore)
 	if err != nil {
-		return "", 0, err
+		return form, err
 	}
 	text := image.Template["MODE"]
 	if text == "" && call.Verb == "mvds" {
-		mode, _, err := imageMode(&opennebula.Disk{}, image, cfg)
-		return mode, cfg.Int("COMPRESS_LEVEL"), err
+		form, err = formOf(&opennebula.Disk{}, image, cfg)
+	} else {
+		if text == "" {
+			text = cfg.String("MODE")
+		}
+		form.mode, err = tarmode.ParseMode(text)
 	}
-	if text == "" {
-		text = cfg.String("MODE")
-	}
-	mode, err := tarmode.ParseMode(text)
-	return mode, cfg.Int("COMPRESS_LEVEL"), err
+	q.Mode, q.Level = form.mode, cfg.Int("COMPRESS_LEVEL")
+	return form, err
 }
 
 // savedImage is an image file on its way into the datastore. A crash leaves nothing
@@ -97,6 +102,8 @@ type savedImage struct {
 	file    *publish.File
 	stream  *io.PipeWriter // of extents
 	sparse  chan error     // how writing them ended
+	qcow2   bool           // the file is to be one
+	raw     *os.File       // what it is made of
 }
 
 func (s *savedImage) transfer(ctx context.Context) (agent.Transfer, error) {
@@ -105,6 +112,11 @@ func (s *savedImage) transfer(ctx context.Context) (agent.Transfer, error) {
 		return agent.Transfer{}, err
 	}
 	context.AfterFunc(ctx, func() { _ = s.file.Discard() }) // a no-op once published
+	if s.qcow2 {
+		if s.raw, err = plan.Temporary(s.driver.Config.String("TMP_ROOT")); err != nil {
+			return agent.Transfer{}, errors.Join(err, s.file.Discard())
+		}
+	}
 	return agent.Transfer{Receive: func(start agent.Start) (io.Writer, error) { return s.receive(ctx, start) }, Received: func(start agent.Start) error { return s.publish(ctx, start) }}, nil
 }
 
@@ -114,10 +126,14 @@ func (s *savedImage) receive(ctx context.Context, start agent.Start) (io.Writer,
 	}
 	r, w := io.Pipe()
 	s.stream, s.sparse = w, make(chan error, 1)
+	target := s.file.File
+	if s.qcow2 {
+		target = s.raw
+	}
 	go func() {
-		size, _, err := tarmode.ReceiveExtents(ctx, r, s.file, start.Size, func(int64) {})
+		size, _, err := tarmode.ReceiveExtents(ctx, r, target, start.Size, func(int64) {})
 		if err == nil {
-			err = s.file.Truncate(size)
+			err = target.Truncate(size)
 		}
 		_ = r.CloseWithError(err) // never fails
 		s.sparse <- err
@@ -130,6 +146,11 @@ func (s *savedImage) publish(ctx context.Context, start agent.Start) error {
 	if s.sparse != nil {
 		if err := errors.Join(s.stream.Close(), <-s.sparse); err != nil {
 			return fmt.Errorf("write %s: %w", s.path, err)
+		}
+	}
+	if s.qcow2 {
+		if err := errors.Join(qcow2.Make(ctx, s.driver.Runner, s.raw, s.file.File, start.Size, func(int64) {}), s.raw.Close()); err != nil {
+			return err
 		}
 	}
 	if err := s.file.Flush(); err != nil {

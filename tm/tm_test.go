@@ -393,9 +393,9 @@ func TestDetectFormat(t *testing.T) {
 	disk, image := &b.oned.vm.Disks[0], b.oned.images[1]
 	on, err := b.Config.WithDatastore(map[string]string{"DETECT_FORMAT": "True"}, "datastore 100")
 	require.NoError(t, err)
-	_, detect, err := imageMode(disk, image, on)
+	form, err := formOf(disk, image, on)
 	require.NoError(t, err)
-	assert.True(t, detect)
+	assert.True(t, form.detect)
 	for name, want := range map[string]tarmode.Mode{"tar": tarmode.TGZ, "gzip": tarmode.GZIP, "raw": tarmode.RAW, "zstd tar": tarmode.TZST} {
 		switch name {
 		case "tar":

@@ -9,6 +9,7 @@ import (
 
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
+	"one-clvm/internal/qcow2"
 	"one-clvm/opennebula"
 	"one-clvm/plan"
 	"one-clvm/tarmode"
@@ -50,14 +51,24 @@ func volatileContent(call opennebula.Call, disk *opennebula.Disk) (agent.Content
 }
 
 // diskSize is the precedence of sizes with what the image file shows.
-func (d *Driver) diskSize(f *facts, mode tarmode.Mode, image *os.File) (int64, error) {
+func (d *Driver) diskSize(f *facts, form imageForm, image *os.File) (int64, error) {
 	in := cxmrc.DiskSizeInput{
 		Disk: f.disk.Size, Original: f.disk.OriginalSize, Default: f.cfg.Size("DEFAULT_LV_SIZE"),
 	}
 	if f.image != nil {
 		in.Template = f.image.Template["SIZE"]
 	}
-	if mode == tarmode.RAW {
+	switch {
+	case form.qcow2:
+		h, err := qcow2.ReadHeader(image)
+		if err == nil {
+			err = h.Check()
+		}
+		if err != nil {
+			return 0, fmt.Errorf("image file %s: %w", image.Name(), err)
+		}
+		in.Content = h.Size
+	case form.mode == tarmode.RAW:
 		st, err := image.Stat()
 		if err != nil {
 			return 0, fmt.Errorf("image file: %w", err)

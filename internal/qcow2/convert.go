@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
+	"one-clvm/internal/failpoint"
 	"one-clvm/internal/run"
 )
 
@@ -23,7 +25,12 @@ const (
 const (
 	source = `json:{"driver":"qcow2","backing":null,"file":{"driver":"file","filename":"/proc/self/fd/3"}}`
 	target = "/proc/self/fd/4"
+	// rawSource is a raw disk, whatever it begins with.
+	rawSource = `json:{"driver":"raw","file":{"driver":"file","filename":"/proc/self/fd/3"}}`
 )
+
+// tables is what a QCOW2 file may have beside the disk and an eighth of it, bytes.
+const tables = 64 << 20
 
 // Convert writes the disk that a QCOW2 file holds into a raw one: a new, empty file, in
 // which what is zero stays a hole. Its header has been read and checked, and the disk is
@@ -44,24 +51,40 @@ func Convert(ctx context.Context, r run.Runner, from, to *os.File, limit int64, 
 	if err != nil {
 		return h, fmt.Errorf("convert %s: %w", from.Name(), err)
 	}
-	took := leastTime + time.Duration(h.Size/leastPerSec)*time.Second
+	return h, job{from, to, h.Size, h.Size, progress}.run(ctx, r, "-n", "-O", "raw", source, target)
+}
+
+// Make writes a raw disk of size bytes into a new, empty QCOW2 file, under the same bounds as
+// Convert. Flushing the file is the caller's.
+func Make(ctx context.Context, r run.Runner, from, to *os.File, size int64, progress func(int64)) error {
+	return job{from, to, size, size + size/8 + tables, progress}.run(ctx, r, "-O", "qcow2", rawSource, target)
+}
+
+// job is one run of qemu-img convert.
+type job struct {
+	from, to *os.File
+	size     int64 // of the disk, bytes
+	most     int64 // of the file that is written
+	progress func(int64)
+}
+
+func (j job) run(ctx context.Context, r run.Runner, args ...string) error {
+	took := leastTime + time.Duration(j.size/leastPerSec)*time.Second
 	ctx, cancel := context.WithTimeoutCause(ctx, took, fmt.Errorf("qemu-img was not done in %s", took))
 	defer cancel()
-	_, err = r.Run(ctx, run.Cmd{
-		Path: "prlimit",
-		Args: []string{
-			"--as=" + strconv.Itoa(maxMemory), "--cpu=" + strconv.Itoa(int(took.Seconds())), "--core=0", "--fsize=" + strconv.FormatInt(h.Size, 10),
-			"qemu-img", "convert", "-p", "-n", "-O", "raw", source, target,
-		},
-		Files: []*os.File{from, to}, Stdout: &meter{size: h.Size, told: progress}, DiesWithCaller: true,
+	bounds := []string{"--as=" + strconv.Itoa(maxMemory), "--cpu=" + strconv.Itoa(int(took.Seconds())), "--core=0", "--fsize=" + strconv.FormatInt(j.most, 10)}
+	_, err := r.Run(ctx, run.Cmd{
+		Path: "prlimit", Args: slices.Concat(bounds, []string{"qemu-img", "convert", "-p"}, args),
+		Files: []*os.File{j.from, j.to}, Stdout: &meter{size: j.size, told: j.progress}, DiesWithCaller: true,
 	})
-	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = fmt.Errorf("%w: %w", cause, err)
-		}
-		return h, fmt.Errorf("convert %s: %w", from.Name(), err)
+	failpoint.Hit("qcow2.converted")
+	if err == nil {
+		return nil
 	}
-	return h, nil
+	if cause := context.Cause(ctx); cause != nil {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	return fmt.Errorf("convert %s: %w", j.from.Name(), err)
 }
 
 // meter reads what qemu-img prints of its progress: "    (12.34/100%)\r".

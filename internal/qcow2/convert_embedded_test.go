@@ -68,6 +68,32 @@ func TestConvert(t *testing.T) {
 	}
 }
 
+// What is made of a raw disk is the same disk, though it begins like a QCOW2 file.
+func TestMake(t *testing.T) {
+	dir := t.TempDir()
+	raw := make([]byte, size)
+	copy(raw, Magic)
+	copy(raw[size-4096:], bytes.Repeat([]byte("data"), 1024))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "raw"), raw, 0o600))
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR, 0o600)
+	require.NoError(t, err)
+	made := os.NewFile(uintptr(fd), "without a name")
+	last := int64(-1)
+	require.NoError(t, Make(t.Context(), run.Exec{}, open(t, filepath.Join(dir, "raw")), made, size, func(n int64) { last = n }))
+	assert.Equal(t, int64(size), last)
+	st, err := made.Stat()
+	require.NoError(t, err)
+	assert.Less(t, st.Size(), int64(4<<20), "only data")
+	to, err := os.Create(filepath.Join(dir, "back"))
+	require.NoError(t, err)
+	h, err := Convert(t.Context(), run.Exec{}, made, to, size, func(int64) {})
+	require.NoError(t, err)
+	assert.Equal(t, Header{Version: 3, Size: size}, h)
+	have, err := os.ReadFile(to.Name())
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(raw, have))
+}
+
 // What a disk names is not read, whatever it is.
 func TestOtherFilesAreNotRead(t *testing.T) {
 	from, _ := disk(t)

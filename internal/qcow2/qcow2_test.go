@@ -124,6 +124,19 @@ func TestConvertNamesTheFormatAndBoundsTheProgram(t *testing.T) {
 	assert.Equal(t, int64(8<<30), st.Size())
 }
 
+func TestMakeNamesTheFormatAndBoundsTheProgram(t *testing.T) {
+	from, to := files(t, header(3, nil))
+	r := &runner{}
+	require.NoError(t, Make(t.Context(), r, from, to, 8<<30, func(int64) {}))
+	assert.Equal(t, []string{
+		"--as=1073741824", "--cpu=2108", "--core=0", "--fsize=9730785280", "qemu-img", "convert", "-p", "-O", "qcow2",
+		`json:{"driver":"raw","file":{"driver":"file","filename":"/proc/self/fd/3"}}`, "/proc/self/fd/4",
+	}, r.cmd.Args, "what the disk begins with is not looked at")
+	assert.Equal(t, []*os.File{from, to}, r.cmd.Files)
+	r.err = errors.New("no space left")
+	require.ErrorContains(t, Make(t.Context(), r, from, to, 8<<30, func(int64) {}), "no space left")
+}
+
 func TestConvertRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		raw   []byte

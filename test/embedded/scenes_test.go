@@ -45,7 +45,7 @@ const smallGroup = "vg-small"
 // allScenes are the verbs and commands that change something. The images' files are made
 // already.
 func allScenes(images sceneImages) []scene {
-	return slices.Concat(newDiskScenes(images), endScenes(images), moveScenes(images), saveScenes(images),
+	return slices.Concat(newDiskScenes(images), endScenes(images), moveScenes(images), saveScenes(images), qcow2Scenes(images),
 		windowScenes(images), snapshotScenes(images), backupScenes(images), imageScenes(), snapCloneScenes(), datastoreScenes(), imageFileScenes(), imageSnapshotScenes(), wipeScenes())
 }
 
