@@ -39,6 +39,8 @@ const (
 	OpReplace   Op = "replace"   // put it in the disk's place
 	OpMoveHome  Op = "movehome"  // move a VM's home here from another system datastore
 	OpFile      Op = "file"      // put a file into a VM's home
+	OpLinkFile  Op = "linkfile"  // make a shared file a VM's disk
+	OpStatFile  Op = "statfile"  // the size of a shared file
 	OpMakeImage Op = "makeimage" // make an image on the SAN, with a content
 	OpDropImage Op = "dropimage" // remove an image on the SAN, or one of its snapshots
 	OpSendImage Op = "sendimage" // send an image's content back
@@ -57,7 +59,7 @@ const (
 
 // ofGroup: the operation is about a volume group, not about a VM.
 func (o Op) ofGroup() bool {
-	return slices.Contains([]Op{OpMonitor, OpVolumes, OpDisks, OpAudit, OpReap, OpWipeFree, OpFacts}, o)
+	return slices.Contains([]Op{OpMonitor, OpVolumes, OpDisks, OpAudit, OpReap, OpWipeFree, OpFacts, OpStatFile}, o)
 }
 
 // ofImage: the operation is about an image on the SAN, and about no VM.
@@ -145,6 +147,7 @@ type Request struct {
 	Level    int          `json:"level,omitempty"`
 	Activate lvm.Mode     `json:"activate,omitempty"`
 	Window   *Window      `json:"window,omitempty"`    // of OpActivate shared: which migration, and for how long
+	Path     string       `json:"path,omitempty"`      // of OpLinkFile and OpStatFile: a shared file
 	Link     bool         `json:"link,omitempty"`      // of OpActivate: also (re)make disk.N in the home
 	Wipe     Wipe         `json:"wipe,omitempty"`      // against old data; "" is WipeDelete
 	FrontEnd string       `json:"front_end,omitempty"` // of OpFacts: the machine to reach from there
@@ -201,6 +204,7 @@ type Config struct {
 	Groups       []string // allowed volume groups
 	Prefix       string   // of volume names, lv-one
 	HomeBases    []string // directories below which the homes are
+	SharedDirs   []string // directories with files that VMs' disks may be links to
 	FSTypes      []string // file systems that may be made
 	ReadGuestFS  bool     // mount what a guest has written, to save it as a tar
 	Wipe         Wipe     // the least that is done, whatever the request says
@@ -235,7 +239,7 @@ const StallTimeout = 2 * time.Minute
 // validate checks every field against the node's configuration; the error names the
 // bad value. What passes is safe to use in an argument vector and below a home base.
 func (q *Request) validate(c *Config) error {
-	checks := []func(*Config) error{q.validateIDs, q.validateSnapshot, q.validateGroup, q.validateImage, q.validateHome, q.validateContent, q.validateSave, q.validateLocal, q.validateBackup}
+	checks := []func(*Config) error{q.validateIDs, q.validateSnapshot, q.validateGroup, q.validateImage, q.validateHome, q.validateContent, q.validateSave, q.validateShared, q.validateLocal, q.validateBackup}
 	for _, check := range checks {
 		if err := check(c); err != nil {
 			return fmt.Errorf("request %s: %w", q.Op, err)
@@ -246,7 +250,7 @@ func (q *Request) validate(c *Config) error {
 
 func (q *Request) validateIDs(*Config) error {
 	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpDigest, OpPublish,
-		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpAudit, OpDrop, OpReap, OpWipeFree, OpFacts, OpMakeImage, OpDropImage, OpSendImage, OpRevertImage}
+		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpAudit, OpDrop, OpReap, OpWipeFree, OpFacts, OpMakeImage, OpDropImage, OpSendImage, OpRevertImage, OpLinkFile, OpStatFile}
 	switch {
 	case !slices.Contains(known, q.Op):
 		return fmt.Errorf("operation %q is not known to this agent", q.Op)
@@ -258,7 +262,7 @@ func (q *Request) validateIDs(*Config) error {
 		return fmt.Errorf("datastore id %d", q.DS)
 	case q.Disk < AllDisks || q.Disk > maxID:
 		return fmt.Errorf("disk id %d", q.Disk)
-	case q.Disk == AllDisks && slices.Contains([]Op{OpCreate, OpSave, OpExtend, OpSnapshot, OpRevert, OpDigest, OpPublish, OpRestore, OpReplace, OpLink, OpUnlink, OpStore}, q.Op):
+	case q.Disk == AllDisks && slices.Contains([]Op{OpCreate, OpSave, OpExtend, OpSnapshot, OpRevert, OpDigest, OpPublish, OpRestore, OpReplace, OpLink, OpUnlink, OpStore, OpLinkFile}, q.Op):
 		return fmt.Errorf("needs one disk")
 	case q.TakeOver != "" && !hostPattern.MatchString(q.TakeOver):
 		return fmt.Errorf("host name %q", q.TakeOver)
@@ -297,7 +301,7 @@ func (q *Request) validateSnapshot(*Config) error {
 }
 
 func (q *Request) validateGroup(c *Config) error {
-	if q.Group == "" && slices.Contains([]Op{OpFile, OpMoveHome, OpDisks, OpFacts}, q.Op) {
+	if q.Group == "" && slices.Contains([]Op{OpFile, OpMoveHome, OpDisks, OpFacts, OpStatFile}, q.Op) {
 		return nil
 	}
 	return validateGroupName(q.Group, c)

@@ -237,6 +237,9 @@ func (c *session) perform(ctx context.Context) (Result, error) {
 	if c.req.Op == OpFacts {
 		return Result{Facts: c.Facts(ctx, c.req.FrontEnd)}, nil
 	}
+	if c.req.Op == OpStatFile {
+		return c.statFile()
+	}
 	var g lvm.Group
 	if c.req.Group != "" {
 		var err error
@@ -343,10 +346,19 @@ func (c *session) change(ctx context.Context, g lvm.Group) (Result, error) {
 		return c.restore(ctx, g)
 	case OpReplace:
 		return Result{}, c.replace(ctx, g)
+	}
+	return c.changeHome(ctx, g)
+}
+
+// changeHome does what concerns files of a VM's home, and no volume of its own.
+func (c *session) changeHome(ctx context.Context, g lvm.Group) (Result, error) {
+	switch c.req.Op {
 	case OpMoveHome:
 		return Result{}, c.moveHome(ctx)
 	case OpFile:
 		return Result{}, c.putFile(ctx)
+	case OpLinkFile:
+		return c.linkFile(ctx, g)
 	}
 	return c.changeImage(ctx, g)
 }

@@ -75,7 +75,8 @@ func (n *Node) is(host string) bool { return slices.Contains(n.Names, host) }
 // State is all that an audit judges by.
 type State struct {
 	Group  string
-	Prefix string // of volumes' names
+	Prefix string   // of volumes' names
+	Shared []string // SHARED_DIRS: disks that are links into them have no volume
 	Now    time.Time
 	Nodes  []Node
 	VMs    map[int]opennebula.VM // those that are not done

@@ -47,7 +47,7 @@ const maxAsked = 16
 // Unasked; it is an error when none does.
 func (a *Auditor) Collect(ctx context.Context, t Target) (*State, error) {
 	s := &State{
-		Group: t.Group, Prefix: a.Config.String("LV_PREFIX"), Now: time.Now(),
+		Group: t.Group, Prefix: a.Config.String("LV_PREFIX"), Shared: a.Config.List("SHARED_DIRS"), Now: time.Now(),
 		VMs: map[int]opennebula.VM{}, Images: map[int]opennebula.Image{}, Disks: map[int][]int{}, Bases: map[int]string{}, Unasked: map[string]string{},
 	}
 	clusters, err := a.datastores(ctx, t, s)
@@ -223,6 +223,9 @@ func (s *State) expect(vm opennebula.VM) {
 		return // it has changed meanwhile
 	}
 	for _, disk := range vm.Disks {
+		if slices.ContainsFunc(s.Shared, func(dir string) bool { return strings.HasPrefix(disk.Source, path.Clean(dir)+"/") }) {
+			continue // it is a link to a file
+		}
 		if disk.Volatile() || disk.TMMAD == "" || disk.TMMAD == vm.Last().TMMAD {
 			s.Disks[vm.ID] = append(s.Disks[vm.ID], disk.ID)
 		}

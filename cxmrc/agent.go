@@ -23,6 +23,8 @@ var Agent = Registry{
 		Doc: "Beginning of the names of the volumes that may be touched; others are never."},
 	{Name: "HOME_BASE", Kind: KindPath, Default: "/var/lib/one/datastores", List: true,
 		Doc: "Directories that hold the system datastores: links and files are made below them only."},
+	{Name: "SHARED_DIRS", Kind: KindPath, Default: "", List: true, Optional: true,
+		Doc: "Directories on a file system that all nodes have mounted, with files (ISOs) that disks of VMs may be links to. Nobody but administrators should be able to write there."},
 	{Name: "FSTYPES", Kind: KindFSType, Default: "ext2 ext3 ext4 xfs btrfs swap vfat", List: true,
 		Doc: "File systems that may be made."},
 	{Name: "FILE_VG_DIR", Kind: KindPath, Default: "/var/lib/one-clvm/vg",

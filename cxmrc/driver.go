@@ -64,6 +64,8 @@ var Driver = Registry{
 		Doc: "False: an image without MODE that names no file system is what its record says. True: look at its first bytes, as the original did; then an image can pass itself off as another format."},
 	{Name: "UNPACK", Kind: KindBool, Default: "False", Datastore: true,
 		Doc: "What registering an archive (MODE=TGZ or TZST) in a datastore with DS_MAD=clvm makes. False: an archive on the front-end, unpacked for each VM. True: a volume on the SAN, with the file system that the image names. UNPACK in the image's template goes before."},
+	{Name: "SHARED_DIRS", Kind: KindPath, Default: "", List: true, Optional: true,
+		Doc: "Directories on a file system that all nodes have mounted (GFS2), whose files can be registered by their PATH in a datastore with DS_MAD=clvm and are linked, not copied: CDROMs and persistent images. The nodes' agent.conf must allow them."},
 	{Name: "SINGLE_WRITER", Kind: KindBool, Default: "False", Datastore: true,
 		Doc: "True: change a volume group on the SAN that has no lock manager, one verb at a time, because this front-end is the only one that changes it. The nodes' agent.conf must say the same. With a second writer volumes are lost."},
 	{Name: "LOCK_DIR", Kind: KindPath, Default: "/var/lock/one",

@@ -20,6 +20,9 @@ import (
 
 // planCopy makes an image of what its PATH names.
 func (d *Driver) planCopy(ctx context.Context, c *call) ([]plan.Step, error) {
+	if d.IsShared(c.Image.Path) {
+		return d.planUseShared(ctx, c)
+	}
 	switch scheme(c.Image.Path) {
 	case "lvm":
 		return d.planCopyDisk(ctx, c)

@@ -64,6 +64,9 @@ func (d *Driver) planRemove(ctx context.Context, c *call) ([]plan.Step, error) {
 	if c.Image.Source == "" {
 		return nil, nil
 	}
+	if d.IsShared(c.Image.Source) {
+		return []plan.Step{{What: "leave " + c.Image.Source + ", which is the administrator's", Here: func(context.Context) error { return nil }}}, nil
+	}
 	if path, ok := c.ownFile(c.Image.Source); ok {
 		return []plan.Step{{What: "remove " + path, Here: func(context.Context) error { return errors.Join(removeFile(path), c.clearFiles()) }}}, nil
 	}

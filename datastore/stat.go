@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"one-clvm/agent"
 	"one-clvm/cxmrc"
 	"one-clvm/internal/qcow2"
 	"one-clvm/opennebula"
@@ -26,7 +27,13 @@ const (
 )
 
 // planStat prints how large the image of a source will be, in MiB.
-func (d *Driver) planStat(_ context.Context, c *call) ([]plan.Step, error) {
+func (d *Driver) planStat(ctx context.Context, c *call) ([]plan.Step, error) {
+	if d.IsShared(c.Image.Path) {
+		return d.planShared(ctx, c, func(res agent.Result) error {
+			_, err := fmt.Fprint(d.Stdout, opennebula.FormatStat(res.Size))
+			return err
+		})
+	}
 	return []plan.Step{{What: "look how large " + c.Image.Path + " is", Here: func(ctx context.Context) error {
 		bytes, err := d.sizeOf(ctx, c)
 		if err != nil {

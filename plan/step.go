@@ -109,7 +109,7 @@ func (d *Driver) Step(ctx context.Context, s Step) error {
 
 // changes says whether a request leaves something else than it found.
 func changes(q agent.Request) bool {
-	return q.Op != agent.OpVolumes && q.Op != agent.OpDigest && (q.Op != agent.OpSave || q.Remove)
+	return q.Op != agent.OpVolumes && q.Op != agent.OpStatFile && q.Op != agent.OpDigest && (q.Op != agent.OpSave || q.Remove)
 }
 
 // metered counts what a transfer moves.

@@ -52,6 +52,9 @@ func (d *Driver) gather(ctx context.Context, call opennebula.Call) (*facts, erro
 // planClone: an image of the datastore becomes a disk of the VM. LN does the same: a
 // persistent image file is copied onto the SAN, and MVDS writes it back.
 func (d *Driver) planClone(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
+	if call.Home.Disk >= 0 && d.IsShared(call.Source.Path) {
+		return d.planLinkFile(ctx, call)
+	}
 	volume, err := d.onSAN(ctx, call, call.Source)
 	if err != nil {
 		return nil, err

@@ -19,6 +19,13 @@ import (
 //	front-end → node        exclusive there
 //	node → other node       off here, exclusive there
 func (d *Driver) planMove(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
+	file, err := d.sharedFile(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	if file != "" {
+		return d.planMoveFile(ctx, call, file)
+	}
 	if call.SourceHome.Datastore != call.Home.Datastore || call.SourceHome.Base != call.Home.Base {
 		return d.planMoveAcross(ctx, call)
 	}

@@ -20,6 +20,9 @@ import (
 // planSave: CPDS saves a disk as a new image, MVDS writes a persistent disk back to
 // its image and removes the volume. The image file appears whole or not at all.
 func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]plan.Step, error) {
+	if d.IsShared(call.Dest.Path) {
+		return d.planReleaseFile(ctx, call)
+	}
 	volume, err := d.onSAN(ctx, call, call.Dest)
 	if err != nil {
 		return nil, err

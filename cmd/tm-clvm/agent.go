@@ -49,7 +49,7 @@ func collector(cfg *cxmrc.Config, frontEnd string) facts.Collector {
 func settings(cfg *cxmrc.Config) agent.Config {
 	return agent.Config{
 		Groups: cfg.List("ALLOWED_VGS"), Prefix: cfg.String("LV_PREFIX"), HomeBases: cfg.List("HOME_BASE"),
-		FSTypes: cfg.List("FSTYPES"), ReadGuestFS: cfg.Bool("READ_GUEST_FS"), Wipe: agent.Wipe(cfg.String("WIPE")), Zeroing: zeroMode(cfg),
+		FSTypes: cfg.List("FSTYPES"), ReadGuestFS: cfg.Bool("READ_GUEST_FS"), SharedDirs: cfg.List("SHARED_DIRS"), Wipe: agent.Wipe(cfg.String("WIPE")), Zeroing: zeroMode(cfg),
 		WipeRate: cfg.Size("WIPE_RATE"), WipeJobs: cfg.Int("WIPE_JOBS"), RunDir: cfg.String("TMP_ROOT"), LockDir: cfg.String("LOCK_DIR"),
 		SingleWriter: cfg.Bool("SINGLE_WRITER"), Owner: cfg.String("OWNER"), StallTimeout: agent.StallTimeout,
 	}

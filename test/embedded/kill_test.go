@@ -65,7 +65,7 @@ var elsewhere = map[string]string{
 	"gfs2.grown":          "the same",
 }
 
-var matrixAgent = map[string]string{"ALLOWED_VGS": strings.Join([]string{testbed.Group, otherGroup, smallGroup}, " ")}
+var matrixAgent = map[string]string{"SHARED_DIRS": isos, "ALLOWED_VGS": strings.Join([]string{testbed.Group, otherGroup, smallGroup}, " ")}
 
 // startMatrix makes a machine whose programs can be stopped and traced, the images that
 // the scenes deploy, and a volume that is none of their business.
