@@ -98,12 +98,16 @@ func (c *session) fitsSnapshot(image lvm.Volume) bool {
 func (c *session) activateOrigin(ctx context.Context, g lvm.Group, image string) error {
 	_, err := g.Activate(ctx, image, lvm.Exclusive)
 	failpoint.Hit("origin.active")
-	if errors.Is(err, lvm.ErrLocked) {
-		volumes, listErr := g.Volumes(ctx)
-		return errors.Join(fmt.Errorf("%w; a volume and its snapshots are active on one node only: bring VM %d to the node that has them (snapshots of %s are %s), or make its disk a copy (CLONE=copy in the image's datastore)",
-			err, c.req.VM, image, usersOf(clonesOf(volumes, image))), listErr)
+	if !errors.Is(err, lvm.ErrLocked) {
+		return err
 	}
-	return err
+	volumes, listErr := g.Volumes(ctx)
+	users := usersOf(clonesOf(volumes, image))
+	if users == "" {
+		return errors.Join(fmt.Errorf("%w; no VM's disk is a snapshot of it: if nobody copies it there, a verb that died has left it active: lvchange -an %s/%s there", err, g.Name(), image), listErr)
+	}
+	return errors.Join(fmt.Errorf("%w; a volume and its snapshots are active on one node only: bring VM %d to the node that has them (snapshots of %s are %s), or make its disk a copy (CLONE=copy in the image's datastore)",
+		err, c.req.VM, image, users), listErr)
 }
 
 // leaveOrigin deactivates an image that nobody on this node reads, unless another one of its

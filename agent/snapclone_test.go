@@ -188,6 +188,12 @@ func TestCloneElsewhere(t *testing.T) {
 	assert.ErrorContains(t, err, "CLONE=copy")
 	assert.NotContains(t, n.group.names(), "lv-one-43-0")
 	assert.NoDirExists(t, filepath.Join(n.base, "101/43"))
+
+	n = imaged(t)
+	n.group.fail["activate exclusive "+image7] = lvm.ErrLocked
+	_, err = n.do(n.snapClone(43, 0), Transfer{})
+	require.ErrorIs(t, err, lvm.ErrLocked)
+	assert.ErrorContains(t, err, "lvchange -an vg-one/"+image7+" there")
 }
 
 func TestCloneIsSaved(t *testing.T) {
