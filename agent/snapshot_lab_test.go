@@ -164,4 +164,5 @@ func TestInvalidSnapshotOnTheLab(t *testing.T) {
 	require.ErrorIs(t, err, lvm.ErrInvalid)
 	l.must(0, l.ofSnapshot(OpRemove, 0), Transfer{})
 	l.must(0, l.request(OpRemove), Transfer{})
+	l.imageLife() // on the same nodes
 }
