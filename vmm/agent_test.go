@@ -120,6 +120,13 @@ func TestOneVerbAtATime(t *testing.T) {
 	assert.Empty(t, serve(t, n.agent(), n.request(cluster.VerbStart)))
 }
 
+// A disk may be a snapshot of its image.
+func TestDiskThatIsAClone(t *testing.T) {
+	n := newNode(t)
+	n.volumes[1].Origin, n.volumes[1].Tags = "lv-oneimg-7", n.volumes[1].Tags.With(lvm.KeyTag(lvm.TagClone, 7))
+	assert.Empty(t, serve(t, n.agent(), n.request(cluster.VerbStart)))
+}
+
 func TestVolumesThatAreNotTheVMs(t *testing.T) {
 	for name, change := range map[string]func(*lvm.Volume){
 		"another datastore": func(v *lvm.Volume) { v.Tags = lvm.DiskTags(42, 1, 102) },

@@ -20,7 +20,7 @@ var formatElement = regexp.MustCompile(`<FORMAT>.*?</FORMAT>|<FORMAT/>`)
 // qcow2Image makes a QCOW2 file of a raw disk, whose record says that it has a format.
 func (s *site) qcow2Image(raw, format string) fakeoned.Image {
 	s.Helper()
-	image := s.image(24, nil)
+	image := s.image(24, map[string]string{"SIZE": "16M"})
 	s.root("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image.Source)
 	s.root("chown", "oneadmin:", image.Source)
 	s.Cleanup(func() { assert.NoError(s, os.Remove(image.Source)) })
