@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"one-clvm/internal/failpoint"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/undo"
 	"one-clvm/lvm"
 )
@@ -21,7 +21,7 @@ import (
 // mounted: bootable ISOs, above all. Disks of VMs are links to them.
 
 // sharedPath is what the path of one consists of.
-var sharedPath = regexp.MustCompile(`^/[A-Za-z0-9/._+@=,:~%-]+$`)
+var sharedPath = lazyregexp.New(`^/[A-Za-z0-9/._+@=,:~%-]+$`)
 
 func (q *Request) validateShared(c *Config) error {
 	needed := q.Op == OpLinkFile || q.Op == OpStatFile
