@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -148,6 +149,7 @@ type Command struct {
 	Program string
 	Args    []string
 	Stdin   string
+	Noise   *regexp.Regexp // lines of its standard error that explain no failure; nil for none
 }
 
 func (c Command) String() string {

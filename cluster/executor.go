@@ -180,10 +180,26 @@ func (x *Executor) act(ctx context.Context, o Order, s Step) error {
 			stdin = strings.NewReader(c.Stdin)
 		}
 		if _, err := x.Runner.Run(ctx, run.Cmd{Path: c.Program, Args: c.Args, Stdin: stdin}); err != nil {
-			return err
+			return c.explain(err)
 		}
 	}
 	return nil
+}
+
+// explain takes the noise out of a failed command's words: a user reads them.
+func (c Command) explain(err error) error {
+	var failed *run.Error
+	if c.Noise == nil || !errors.As(err, &failed) {
+		return err
+	}
+	var kept strings.Builder
+	for line := range strings.Lines(failed.Stderr) {
+		if !c.Noise.MatchString(line) {
+			kept.WriteString(line)
+		}
+	}
+	failed.Stderr = kept.String()
+	return err
 }
 
 func (x *Executor) reached(ctx context.Context, o Order, goal Goal) (bool, error) {

@@ -6,7 +6,7 @@
 //	N.error  the same where it fails: its exit status and its message
 //	domain   what the hypervisor of this node says, a line for each look
 //	hardware what the domain has, the same; of the verbs about that
-//	fails    programs that fail: the beginning of the call, =>, status, message
+//	fails    programs that fail: the beginning of the call, =>, status, message with \n between lines
 //	plan     what is decided
 //	log      what then happens, by a clock that only waiting moves
 //
@@ -173,7 +173,7 @@ func (w *world) domain(call string) (run.Result, error) {
 }
 
 func failed(call, text string) (run.Result, error) {
-	status, message, _ := strings.Cut(strings.TrimSpace(text), " ")
+	status, message, _ := strings.Cut(strings.ReplaceAll(strings.TrimSpace(text), `\n`, "\n"), " ")
 	code, err := strconv.Atoi(status)
 	if err != nil {
 		return run.Result{}, err

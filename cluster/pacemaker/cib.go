@@ -2,6 +2,7 @@ package pacemaker
 
 import (
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/beevik/etree"
@@ -28,6 +29,10 @@ func colocationID(name string) string { return "with-" + name }
 func frozenID(name string) string     { return name + "-frozen" }
 func metaID(name string) string       { return name + "-meta" }
 
+// listing is the whole configuration of the cluster, with numbered lines: cibadmin prints it
+// before it says that a change is refused.
+var listing = regexp.MustCompile(`^ *[0-9]+ ( *<|\s*$)`)
+
 // change is one atomic change: objects with the same ids are merged, with create others
 // are made.
 func change(section string, create bool, object *etree.Element) ([]cluster.Command, error) {
@@ -41,12 +46,12 @@ func change(section string, create bool, object *etree.Element) ([]cluster.Comma
 	if create {
 		args = append(args, "-c")
 	}
-	return []cluster.Command{{Program: "cibadmin", Args: append(args, "-o", section, "-p"), Stdin: text + "\n"}}, nil
+	return []cluster.Command{{Program: "cibadmin", Args: append(args, "-o", section, "-p"), Stdin: text + "\n", Noise: listing}}, nil
 }
 
 // drop deletes by id; what is not there is no error.
 func drop(section, tag, id string) []cluster.Command {
-	return []cluster.Command{{Program: "cibadmin", Args: []string{"-D", "-o", section, "-X", fmt.Sprintf(`<%s id="%s"/>`, tag, id)}}}
+	return []cluster.Command{{Program: "cibadmin", Args: []string{"-D", "-o", section, "-X", fmt.Sprintf(`<%s id="%s"/>`, tag, id)}, Noise: listing}}
 }
 
 func element(tag string, attributes ...string) *etree.Element {
