@@ -16,10 +16,10 @@ func decideAlone(o Order, s State) (Plan, error) {
 	alive := s.Domain.Alive()
 	switch o.Verb {
 	case VerbStart:
-		if alive {
+		if alive && s.Domain != Crashed {
 			return Plan{Note: "it runs already"}, nil
 		}
-		return Plan{Steps: []Step{{Action: Store}, activate, {Action: Create, Undo: []Step{destroy, await(Off, "", p.Settle)}}, running}}, nil
+		return Plan{Steps: append(anew(alive, destroy, await(Off, "", p.Settle)), Step{Action: Store}, activate, Step{Action: Create, Undo: []Step{destroy, await(Off, "", p.Settle)}}, running)}, nil
 	case VerbRestore:
 		if alive {
 			return Plan{Note: "it runs already"}, nil
@@ -27,14 +27,17 @@ func decideAlone(o Order, s State) (Plan, error) {
 		return Plan{Steps: []Step{activate, {Action: Restore, File: o.File, Limit: p.Migrate, Undo: []Step{destroy, await(Off, "", p.Settle)}}, running}}, nil
 	case VerbShutdown:
 		if !alive {
-			return Plan{Note: "it is off already", Steps: []Step{release}}, nil
+			return Plan{Note: "it is off already", Steps: ended(s)}, nil
 		}
-		return Plan{Steps: []Step{{Action: Ask, Enough: Off}, await(Off, "", p.Shutdown), release}}, nil
+		return Plan{Steps: append(ask(o, s, Off), ended(s)...)}, nil
 	case VerbCancel:
 		if !alive {
-			return Plan{Note: "it is off already", Steps: []Step{release}}, nil
+			return Plan{Note: "it is off already", Steps: ended(s)}, nil
 		}
-		return Plan{Steps: []Step{destroy, await(Off, "", p.Settle), release}}, nil
+		return Plan{Steps: append([]Step{destroy, await(Off, "", p.Settle)}, ended(s)...)}, nil
+	}
+	if o.Verb == VerbReset && s.Manager.Anew {
+		return Plan{Steps: append(anew(alive, destroy, await(Off, "", p.Settle)), activate, Step{Action: Create, Undo: []Step{destroy, await(Off, "", p.Settle)}}, running)}, nil
 	}
 	if err := s.mustRun(o); err != nil {
 		return Plan{}, err
@@ -50,4 +53,31 @@ func decideAlone(o Order, s State) (Plan, error) {
 		return Plan{Steps: []Step{{Action: Move, Node: o.To, Limit: p.Migrate}, await(Off, "", p.Settle)}}, nil
 	}
 	return Plan{}, refuse("no verb %s", o.Verb)
+}
+
+// ask is a shutdown by the guest itself, until a goal is reached. Where the manager insists,
+// a guest that ignores it is destroyed.
+func ask(o Order, s State, goal Goal) []Step {
+	wait := await(goal, "", o.Service.Patience.Shutdown)
+	if s.Manager.Insists {
+		wait.Instead = []Step{{Action: Destroy, Enough: Off}, await(goal, "", o.Service.Patience.Settle)}
+	}
+	return []Step{{Action: Ask, Enough: Off}, wait}
+}
+
+// anew are the steps before a VM is started anew: none for one that is off.
+func anew(alive bool, steps ...Step) []Step {
+	if !alive {
+		return nil
+	}
+	return steps
+}
+
+// ended lets go of what a VM had. Its file in CFG_DIR would keep others from its name.
+func ended(s State) []Step {
+	steps := []Step{{Action: Release}}
+	if s.Manager.Anew {
+		steps = append(steps, Step{Action: Remove})
+	}
+	return steps
 }

@@ -25,6 +25,8 @@ var (
 	ErrElsewhere = errors.New("the VM is on another node")
 	// ErrHypervisor: the hypervisor of this node does not answer: it may run the VM or not.
 	ErrHypervisor = errors.New("libvirt does not answer")
+	// ErrXen: the same of Xen's own client.
+	ErrXen = errors.New("the client of Xen does not answer")
 	// ErrTimeout: what was waited for did not come.
 	ErrTimeout = errors.New("gave up waiting")
 	// ErrFailed: the cluster manager tried, and failed.
@@ -34,7 +36,7 @@ var (
 // Service is a VM as a cluster knows it.
 type Service struct {
 	VM         int
-	Name       string // one-42: of the service and of the domain
+	Name       string // of the service and of the domain: one-42, under Xen the VM's own name
 	Definition string // file with the domain, the same path on every node
 	Hypervisor string // URI of libvirt
 	MemoryMiB  int64  // 0 unknown
@@ -60,9 +62,20 @@ type State struct {
 	Quorate     bool
 	Fencing     bool // nodes that fail are fenced
 	Maintenance bool // the cluster looks on and does nothing
+	Manager     Manager
 	Service     Condition
 	Domain      Domain   // on this node
 	Hardware    Hardware // of it, where it runs and the verb is about that
+}
+
+// Manager is how cluster managers differ, as far as a decision depends on it.
+type Manager struct {
+	Enables bool // a service that is defined is started when told to, not before
+	Moves   bool // it moves a VM itself, and leaves it where it was if that fails
+	Waits   bool // disabling a service asks the guest first, and ends when the guest is off
+	Leaves  bool // it starts the VMs of nodes that failed, and leaves alone those that run: nothing is to be frozen
+	Anew    bool // a VM is reset by being started anew, also one that is off
+	Insists bool // a guest that ignores a shutdown is destroyed in the end
 }
 
 // Node of a cluster.
@@ -158,6 +171,22 @@ func (c Command) String() string {
 		s += " <<< " + c.Stdin
 	}
 	return s
+}
+
+// Hypervisor is the client of a node's hypervisor.
+type Hypervisor interface {
+	// State is what the hypervisor of this node says of a domain; where that is Unknown, the
+	// reason why.
+	State(ctx context.Context, s Service) (state Domain, reason string)
+	// Commands carry out a step that concerns a domain on this node; none for other steps.
+	// document gives the checked domain.
+	Commands(o Order, s Step, document func() (string, error)) ([]Command, error)
+}
+
+// Performer is a Stack with steps that are more than calls of programs one after the other.
+type Performer interface {
+	// Perform carries out a step, with deadlines of its own; false where Commands has it.
+	Perform(ctx context.Context, o Order, s Step) (done bool, err error)
 }
 
 // Stack is a cluster manager, or none.

@@ -19,6 +19,9 @@ func Decide(o Order, s State) (Plan, error) {
 	if o.Verb.ChangesHardware() {
 		return decideHardware(o, s)
 	}
+	if s.Manager.Leaves {
+		return decideLeft(o, s)
+	}
 	switch o.Verb {
 	case VerbStart:
 		return decideStart(o, s)
@@ -87,6 +90,9 @@ func (s State) hypervisorAnswers(o Order) error {
 	if s.Domain != Unknown {
 		return nil
 	}
+	if s.Manager.Anew {
+		return fmt.Errorf("%w on %s: whether %s runs there is not known, and nothing was changed: see why xl list, or xm list, fails", ErrXen, o.Node, o.Service.Name)
+	}
 	return fmt.Errorf("%w on %s: whether %s runs there is not known, and nothing was changed: start libvirtd", ErrHypervisor, o.Node, o.Service.Name)
 }
 
@@ -127,8 +133,16 @@ func decideStart(o Order, s State) (Plan, error) {
 	if c.Failed || c.Blocked || len(c.Failures) > 0 || c.Defined && s.Domain.Alive() {
 		plan.Steps = append(plan.Steps, Step{Action: Forget})
 	}
-	plan.Steps = append(plan.Steps, running)
+	plan.Steps = append(append(plan.Steps, enabled(o, s)...), running)
 	return plan, nil
+}
+
+// enabled starts a service that its definition alone does not.
+func enabled(o Order, s State) []Step {
+	if !s.Manager.Enables {
+		return nil
+	}
+	return []Step{{Action: Enable, Node: o.Node}}
 }
 
 // thawed ends a freeze that an interrupted verb has left.
@@ -137,6 +151,13 @@ func thawed(c Condition, p Plan) Plan {
 		p.Steps = append(p.Steps, Step{Action: Thaw})
 	}
 	return p
+}
+
+// thawedFirst has a cluster do something with a service that an interrupted verb has frozen.
+func thawedFirst(c Condition, steps []Step) Plan {
+	plan := thawed(c, Plan{})
+	plan.Steps = append(plan.Steps, steps...)
+	return plan
 }
 
 // freeze keeps the cluster from acting on what the next steps do to the domain. It has an
@@ -214,7 +235,10 @@ func decideCancel(o Order, s State) (Plan, error) {
 		return Plan{Note: "the cluster has no definition of it, and is stopping it", Steps: []Step{await(Stopped, "", o.Service.Patience.Stop)}}, nil
 	}
 	steps := []Step{{Action: Disable}}
-	if here {
+	switch {
+	case here && s.Manager.Waits: // a guest that is gone is not asked
+		steps = []Step{destroy, {Action: Disable}}
+	case here:
 		steps = append(steps, destroy)
 	}
 	plan := Plan{}
@@ -294,7 +318,7 @@ func decideRestore(o Order, s State) (Plan, error) {
 	case c.Pending != "":
 		return Plan{}, busy(o, c)
 	case s.Domain.Alive():
-		return thawed(c, Plan{Note: "it was restored already, and the cluster does not know it yet", Steps: []Step{define, {Action: Forget}, running}}), nil
+		return thawed(c, Plan{Note: "it was restored already, and the cluster does not know it yet", Steps: append([]Step{define, {Action: Forget}}, append(enabled(o, s), running)...)}), nil
 	case c.Defined && !c.Stopped:
 		return Plan{}, refuse("the cluster wants to start %s anew: cancel it first", o.Service.Name)
 	}
@@ -303,7 +327,7 @@ func decideRestore(o Order, s State) (Plan, error) {
 		{Action: Restore, File: o.File, Limit: p.Migrate, Undo: []Step{{Action: Destroy, Enough: Off}, await(Off, "", p.Settle)}},
 		define,
 	}})
-	plan.Steps = append(plan.Steps, Step{Action: Forget}, running)
+	plan.Steps = append(append(plan.Steps, Step{Action: Forget}), append(enabled(o, s), running)...)
 	return plan, nil
 }
 
@@ -325,6 +349,10 @@ func decideMigrate(o Order, s State) (Plan, error) {
 	}
 	if s.Domain != Active && s.Domain != Paused {
 		return Plan{}, refuse("%s is %s, and cannot be moved", o.Service.Name, s.Domain)
+	}
+	if s.Manager.Moves { // where it belongs comes first: else it would be moved back
+		back := []Step{{Action: Prefer, Node: o.Node}}
+		return thawedFirst(c, []Step{{Action: Prefer, Node: o.To, Undo: back}, {Action: Move, Node: o.To, Limit: p.Migrate, Commit: true}, await(Running, o.To, p.Settle)}), nil
 	}
 	steps := freeze(o, s, await(Running, "", p.Migrate))
 	steps = append(steps,

@@ -107,6 +107,9 @@ func (x *Executor) carryOut(ctx context.Context, o Order, plan Plan) error {
 	var taken undo.Stack
 	for _, step := range plan.Steps {
 		err := x.step(ctx, o, step)
+		if err != nil && len(step.Instead) > 0 {
+			err = x.takeBack(ctx, o, step.Instead)
+		}
 		if err != nil {
 			return taken.Unwind(context.WithoutCancel(ctx), fmt.Errorf("%s: %w", step, err))
 		}
@@ -121,7 +124,7 @@ func (x *Executor) carryOut(ctx context.Context, o Order, plan Plan) error {
 	return nil
 }
 
-// takeBack stops at the first step that fails: a service that could not be stopped is not
+// takeBack carries out steps in place of one that failed, or to undo one. It stops at the first step that fails: a service that could not be stopped is not
 // removed.
 func (x *Executor) takeBack(ctx context.Context, o Order, steps []Step) error {
 	for _, step := range steps {
@@ -163,6 +166,11 @@ func (x *Executor) act(ctx context.Context, o Order, s Step) error {
 		return x.Volumes(ctx, lvm.Exclusive)
 	case Release:
 		return x.Volumes(ctx, lvm.Off)
+	}
+	if performer, ok := x.Stack.(Performer); ok {
+		if done, err := performer.Perform(ctx, o, s); done || err != nil {
+			return err
+		}
 	}
 	commands, err := x.Stack.Commands(o, s)
 	if err != nil {

@@ -52,6 +52,7 @@ type Action string
 const (
 	Store    Action = "store"    // the definition, where the service is started from
 	Define   Action = "define"   // the service, wanted running, on Step.Node if possible
+	Enable   Action = "enable"   // start it, on Step.Node
 	Disable  Action = "disable"  // want it stopped
 	Freeze   Action = "freeze"   // have the cluster leave it alone, until Step.Until at most
 	Thaw     Action = "thaw"     // have the cluster manage it again
@@ -103,6 +104,8 @@ type Step struct {
 	Undo []Step
 	// Enough: if the step fails while this goal is reached, all is well.
 	Enough Goal
+	// Instead are done in the step's place if it fails.
+	Instead []Step
 	// Commit: once the step is done, what came before it is not taken back any more.
 	Commit bool
 }
@@ -116,7 +119,7 @@ func (s Step) String() string {
 			text += " on " + s.Node
 		}
 		return text + " for " + s.Limit.String()
-	case Define, Prefer, Move:
+	case Define, Enable, Prefer, Move:
 		text += " " + s.Node
 	case Freeze:
 		text += " until " + s.Until.UTC().Format(time.RFC3339)
@@ -141,6 +144,9 @@ func (p Plan) String() string {
 		fmt.Fprintf(&out, "%d. %s\n", i+1, step)
 		for _, undo := range step.Undo {
 			fmt.Fprintf(&out, "   undo: %s\n", undo)
+		}
+		for _, instead := range step.Instead {
+			fmt.Fprintf(&out, "   if it fails: %s\n", instead)
 		}
 		if step.Enough != "" {
 			fmt.Fprintf(&out, "   enough: %s\n", step.Enough)

@@ -75,6 +75,7 @@ type world struct {
 	start, now time.Time
 	looks      int
 	log        strings.Builder
+	bench      *Bench // over a stateful double; nil for reports
 }
 
 func (w *world) play(stack cluster.Stack) {
@@ -85,6 +86,9 @@ func (w *world) play(stack cluster.Stack) {
 		w.subject(&order, words[1:])
 	case len(words) > 1:
 		order.To = words[1]
+	}
+	if w.bench != nil && w.bench.Service != nil {
+		w.bench.Service(&order.Service)
 	}
 	if order.Verb == cluster.VerbSave || order.Verb == cluster.VerbRestore {
 		order.File = home + "/checkpoint"
@@ -98,12 +102,15 @@ func (w *world) play(stack cluster.Stack) {
 	} else {
 		w.note("done", "")
 	}
+	if w.bench != nil {
+		w.note("state", w.bench.Tools.Summary())
+	}
 	w.compare("plan", plan.String())
 	w.compare("log", w.log.String())
 }
 
 func (w *world) note(kind, text string) {
-	text = strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n      ")
+	text = strings.ReplaceAll(strings.TrimSpace(w.plain(text)), "\n", "\n      ")
 	fmt.Fprintf(&w.log, "%-5s %s\n", "+"+strconv.Itoa(int(w.now.Sub(w.start).Seconds())), strings.TrimSpace(kind+" "+text))
 }
 
@@ -124,6 +131,9 @@ func (w *world) read(name string) string {
 
 // Run implements run.Runner.
 func (w *world) Run(_ context.Context, c run.Cmd) (run.Result, error) {
+	if w.bench != nil {
+		return w.call(c)
+	}
 	call := c.Path + " " + strings.Join(c.Args, " ")
 	switch {
 	case c.Path == "crm_mon":

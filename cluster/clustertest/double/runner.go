@@ -1,0 +1,58 @@
+package double
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"one-clvm/internal/run"
+)
+
+// Node is one node of tools that serve in this process, for several callers at once. It
+// implements run.Runner.
+type Node struct {
+	Name  string
+	Tools Tools
+	Guard *sync.Mutex
+	Now   func() time.Time
+	Spend func(time.Duration)
+}
+
+// Run implements run.Runner.
+func (n *Node) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return run.Result{Status: -1}, err
+	}
+	var stdin []byte
+	if c.Stdin != nil {
+		var err error
+		if stdin, err = io.ReadAll(c.Stdin); err != nil {
+			return run.Result{Status: -1}, err
+		}
+	}
+	n.Guard.Lock()
+	reply := n.Tools.Call(n.Name, c.Path, c.Args, string(stdin), n.Now())
+	n.Guard.Unlock()
+	n.Spend(reply.Took)
+	return Result(c, reply)
+}
+
+// Result is a reply as internal/run tells it.
+func Result(c run.Cmd, r Reply) (run.Result, error) {
+	res := run.Result{Stdout: []byte(r.Stdout), Stderr: []byte(r.Stderr), Status: r.Status}
+	if r.Status == 0 {
+		return res, nil
+	}
+	return res, &run.Error{Argv: append([]string{c.Path}, c.Args...), Status: r.Status, Stderr: r.Stderr, Err: fmt.Errorf("exit status %d", r.Status)}
+}
+
+// Installed runs the installed programs of a node. It implements run.Runner.
+type Installed struct{ Dir, Node string }
+
+// Run implements run.Runner.
+func (i Installed) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
+	c.Path = Program(i.Dir, i.Node, c.Path)
+	return run.Exec{}.Run(ctx, c)
+}

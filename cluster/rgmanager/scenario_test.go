@@ -1,0 +1,66 @@
+package rgmanager
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"one-clvm/cluster"
+	"one-clvm/cluster/clustertest"
+	"one-clvm/cluster/clustertest/rhcs"
+	"one-clvm/cluster/virsh"
+	"one-clvm/internal/run"
+)
+
+const (
+	home         = "/var/lib/one/datastores/101/42"
+	migrationURI = "qemu+ssh://%s/system"
+)
+
+// configuration of a cluster with so many nodes. fence is that of each: automatic, manual
+// or none.
+func configuration(nodes int, fence string) string {
+	var out strings.Builder
+	out.WriteString(`<?xml version="1.0"?>` + "\n" + `<cluster name="sanone" config_version="17">` + "\n  <clusternodes>\n")
+	for n := 1; n <= nodes; n++ {
+		device := `<fence><method name="m1"><device name="` + fence + `"/></method></fence>`
+		if fence == "none" {
+			device = "<fence/>"
+		}
+		fmt.Fprintf(&out, "    <clusternode name=\"node%d\" nodeid=\"%d\">%s</clusternode>\n", n, n, device)
+	}
+	out.WriteString("  </clusternodes>\n  <fencedevices>\n    <fencedevice name=\"automatic\" agent=\"fence_ipmilan\"/>\n    <fencedevice name=\"manual\" agent=\"fence_manual\"/>\n  </fencedevices>\n")
+	out.WriteString("  <rm>\n    <failoverdomains/>\n    <resources/>\n  </rm>\n</cluster>\n")
+	return out.String()
+}
+
+// TestScenarios: the first line of a state is the cluster's size and its fencing.
+func TestScenarios(t *testing.T) {
+	clustertest.RunStateful(t, "../testdata/scenarios/rgmanager", 60, func(t *testing.T, state string, runner run.Runner, clock cluster.Clock) clustertest.Bench {
+		var nodes int
+		var fence string
+		first, rest, _ := strings.Cut(state, "\n")
+		_, err := fmt.Sscanf(first, "nodes %d fencing %s", &nodes, &fence)
+		require.NoError(t, err, first)
+		tools, err := rhcs.New(configuration(nodes, fence))
+		require.NoError(t, err)
+		xen := strings.Contains(rest, "xen\n")
+		require.NoError(t, tools.Set(strings.Replace(rest, "xen\n", "", 1), home, migrationURI, clock.Now()))
+		stack := newStack(t, tools, clustertest.Self, runner, clock)
+		bench := clustertest.Bench{Tools: tools, Stack: stack, Scratch: stack.Scratch}
+		if xen {
+			bench.Service = func(s *cluster.Service) { s.Hypervisor, s.Definition = "xen:///", "/etc/xen/vm/one-42" }
+		}
+		return bench
+	})
+}
+
+func newStack(t testing.TB, tools *rhcs.Cluster, node string, runner run.Runner, clock cluster.Clock) *Stack {
+	return &Stack{
+		Runner: runner, Virsh: &virsh.Client{Runner: runner, MigrationURI: migrationURI}, Clock: clock, Document: clustertest.Document,
+		Config: func() ([]byte, error) { return []byte(tools.Node(node).Config), nil },
+		Lock:   clustertest.Lock, Scratch: t.TempDir(), RHEL5: tools.RHEL5,
+	}
+}
