@@ -254,7 +254,7 @@ func (n *node) agent() *Agent {
 	return &Agent{
 		Config: n.config(), Groups: []string{"vg-one"}, Agents: n, Runner: n, Clock: n,
 		Stack: func(document func() (string, error)) (cluster.Stack, error) {
-			return &standalone.Stack{Virsh: &virsh.Client{Runner: n, MigrationURI: n.config().MigrationURI}, Document: document}, nil
+			return &standalone.Stack{Hypervisor: &virsh.Client{Runner: n, MigrationURI: n.config().MigrationURI}, Document: document}, nil
 		},
 	}
 }

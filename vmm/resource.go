@@ -157,7 +157,7 @@ func (c *resourceCall) log(format string, args ...any) {
 
 // do is what a node outside of a cluster would do: here the cluster is the caller.
 func (c *resourceCall) do(ctx context.Context, verb cluster.Verb) error {
-	stack := &standalone.Stack{Virsh: c.virsh, Document: func() (string, error) { return c.job.document(ctx) }}
+	stack := &standalone.Stack{Hypervisor: c.virsh, Document: func() (string, error) { return c.job.document(ctx) }}
 	x := &cluster.Executor{Stack: stack, Runner: c.Runner, Clock: c.Clock, Log: c.log, Volumes: c.job.activate}
 	return x.Do(ctx, cluster.Order{Verb: verb, Service: c.service})
 }
@@ -181,30 +181,13 @@ func (c *resourceCall) start(ctx context.Context) error {
 	return nil
 }
 
-// proof: a lock manager gives a volume to this node only after the node that had it let go
-// of it, or was fenced. Without one nothing is known: fail closed.
+// proof that no other node has the disks.
 func (c *resourceCall) proof(ctx context.Context) error {
 	disks, err := c.job.volumes.owned(ctx)
 	if err != nil {
 		return err
 	}
-	for _, group := range c.Groups {
-		used := false
-		for _, disk := range disks {
-			used = used || disk.Group == group
-		}
-		if !used {
-			continue
-		}
-		res, err := c.Agents.Do(ctx, Here, c.job.volumes.request(agent.OpMonitor, group))
-		if err != nil {
-			return err
-		}
-		if res.Info == nil || res.Info.LockManager == lvm.NoLockManager {
-			return fmt.Errorf("volume group %s has no lock manager: nothing proves that no other node uses the disks of %s; make it a shared one (vgchange --lock-type)", group, c.service.Name)
-		}
-	}
-	return nil
+	return c.job.volumes.proof(ctx, disks)
 }
 
 // stop asks the guest, then destroys it, and lets go of the volumes only when the

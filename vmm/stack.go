@@ -19,7 +19,7 @@ func ChooseStack(configured string, exists func(path string) bool, installed fun
 		if !exists(s.file) || !installed(s.program) {
 			continue
 		}
-		if s.name != "pacemaker" {
+		if s.name == "cxm" {
 			return "", fmt.Errorf("this node is one of a cluster with %s (%s): %w", s.name, s.file, ErrNotYet)
 		}
 		return s.name, nil

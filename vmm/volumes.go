@@ -120,3 +120,25 @@ func (v *volumes) set(ctx context.Context, host string, mode lvm.Mode, window *a
 	}
 	return failed
 }
+
+// proof: a lock manager gives a volume to this node only after the node that had it let go
+// of it, or was fenced. Without one nothing is known: fail closed.
+func (v *volumes) proof(ctx context.Context, disks map[int]lvm.Volume) error {
+	for _, group := range v.groups {
+		used := false
+		for _, disk := range disks {
+			used = used || disk.Group == group
+		}
+		if !used {
+			continue
+		}
+		res, err := v.agents.Do(ctx, Here, v.request(agent.OpMonitor, group))
+		if err != nil {
+			return err
+		}
+		if res.Info == nil || res.Info.LockManager == lvm.NoLockManager {
+			return fmt.Errorf("volume group %s has no lock manager: nothing proves that no other node uses the disks of %s; make it a shared one (vgchange --lock-type)", group, opennebula.ServiceName(v.vm))
+		}
+	}
+	return nil
+}

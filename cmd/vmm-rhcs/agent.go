@@ -5,17 +5,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"one-clvm/agent"
 	"one-clvm/cluster"
 	"one-clvm/cluster/pacemaker"
+	"one-clvm/cluster/rgmanager"
 	"one-clvm/cluster/standalone"
 	"one-clvm/cluster/virsh"
 	"one-clvm/cxmrc"
 	"one-clvm/internal/failpoint"
 	"one-clvm/internal/run"
 	"one-clvm/internal/version"
+	"one-clvm/opennebula"
 	"one-clvm/vmm"
 )
 
@@ -71,10 +74,58 @@ func stack(cfg *cxmrc.Config, runner run.Runner, document func() (string, error)
 		return nil, err
 	}
 	client := &virsh.Client{Runner: runner, MigrationURI: cfg.String("MIGRATION_URI"), MigrateOptions: cfg.List("MIGRATE_OPTIONS")}
-	if name == pacemaker.Name {
+	switch name {
+	case pacemaker.Name:
 		return &pacemaker.Stack{Runner: runner, Virsh: client, Document: document}, nil
+	case rgmanager.Name:
+		return rhcs(cfg, runner, client, document)
 	}
-	return &standalone.Stack{Virsh: client, Document: document}, nil
+	return &standalone.Stack{Hypervisor: client, Document: document}, nil
+}
+
+// clusterLock is the file below HOME_BASE, which all nodes share, that keeps writers of
+// cluster.conf apart.
+const clusterLock = ".cluster.conf.lock"
+
+// configLockWait is how long other nodes' changes of cluster.conf are waited for: ccs takes
+// seconds for each.
+const configLockWait = 15 * time.Minute
+
+func rhcs(cfg *cxmrc.Config, runner run.Runner, client *virsh.Client, document func() (string, error)) (cluster.Stack, error) {
+	scratch := cfg.String("TMP_ROOT")
+	if err := os.MkdirAll(scratch, 0o700); err != nil {
+		return nil, err
+	}
+	lock := filepath.Join(cfg.List("HOME_BASE")[0], clusterLock)
+	return &rgmanager.Stack{
+		Runner: runner, Virsh: client, Clock: cluster.RealClock{}, Document: document, Scratch: scratch, RHEL5: !run.Installed("ccs"),
+		Config: func() ([]byte, error) { return os.ReadFile("/etc/cluster/cluster.conf") },
+		Lock: func(ctx context.Context) (func(), error) {
+			file, err := cluster.LockFile(ctx, lock, cluster.RealClock{}, configLockWait)
+			if err != nil {
+				return nil, err
+			}
+			return func() { _ = file.Close() }, nil // the lock ends with it
+		},
+	}, nil
+}
+
+// runLibvirtHook is the program as libvirt's hook. libvirt logs what it says.
+func runLibvirtHook(ctx context.Context, argv []string, io stdio) int {
+	if len(argv) < 3 {
+		fmt.Fprintln(io.err, "usage: vmm-rhcs libvirt-hook DOMAIN OPERATION PART [MORE]; libvirt calls it as /etc/libvirt/hooks/qemu")
+		return 2
+	}
+	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
+	if err == nil {
+		h := &vmm.LibvirtHook{Config: settings(cfg), Groups: cfg.List("ALLOWED_VGS"), Agents: volumeAgents(io), Clock: cluster.RealClock{}}
+		err = h.Do(ctx, argv, io.in)
+	}
+	if err != nil {
+		fmt.Fprintln(io.err, opennebula.Sanitize(err.Error()))
+		return 1
+	}
+	return 0
 }
 
 // nodes reach tm-clvm's agent, on this node and on others.

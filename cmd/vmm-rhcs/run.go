@@ -46,6 +46,8 @@ func vmmrhcs(argv []string, io stdio) int {
 		return 0
 	case strings.Contains(first, "/resource.d/"), first == "resource":
 		return runResource(ctx, rest, io)
+	case strings.HasSuffix(filepath.Dir(first), "/libvirt/hooks"), first == "libvirt-hook":
+		return runLibvirtHook(ctx, rest, io)
 	case first == "agent" && len(rest) == 0:
 		return runAgent(ctx, io)
 	case isCommand(first):
@@ -148,6 +150,7 @@ func usage(w io.Writer) {
   vmm-rhcs VERB --help
   vmm-rhcs agent               serves one request on standard input; the verbs start it by sudo
   vmm-rhcs resource ACTION     Pacemaker's resource agent (ocf:one-clvm:VirtualDomain)
+  vmm-rhcs libvirt-hook …      libvirt's hook, where the cluster manager activates no volumes
 
 On a front-end:
 `)

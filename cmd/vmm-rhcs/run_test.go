@@ -24,7 +24,7 @@ func TestEveryVerbHasItsScript(t *testing.T) {
 	scripts, err := filepath.Glob("../../remotes/vmm/rhcs/*")
 	require.NoError(t, err)
 	var names []string
-	for _, script := range append(scripts, "../../ocf/VirtualDomain") {
+	for _, script := range append(scripts, "../../ocf/VirtualDomain", "../../libvirt/hooks/qemu") {
 		text, err := os.ReadFile(script)
 		require.NoError(t, err)
 		assert.Equal(t, "#!"+installed+"\n", string(text), script)
@@ -33,7 +33,7 @@ func TestEveryVerbHasItsScript(t *testing.T) {
 		assert.Equal(t, os.FileMode(0o111), info.Mode().Perm()&0o111, script)
 		names = append(names, filepath.Base(script))
 	}
-	assert.ElementsMatch(t, append([]string{"VirtualDomain"}, opennebula.VMMVerbs...), names)
+	assert.ElementsMatch(t, append([]string{"VirtualDomain", "qemu"}, opennebula.VMMVerbs...), names)
 }
 
 func TestEveryProbeHasItsScript(t *testing.T) {
@@ -80,7 +80,7 @@ func TestHelp(t *testing.T) {
 }
 
 func TestWrongCalls(t *testing.T) {
-	for _, argv := range [][]string{{}, {"frobnicate"}, {"agent", "x"}, {"resource"}, {"resource", "start", "x"}} {
+	for _, argv := range [][]string{{}, {"frobnicate"}, {"agent", "x"}, {"resource"}, {"resource", "start", "x"}, {"libvirt-hook"}, {"/etc/libvirt/hooks/qemu", "one-42"}} {
 		status, stdout, stderr := call(argv...)
 		assert.Equal(t, 2, status, argv)
 		assert.Empty(t, stdout, argv)

@@ -1,0 +1,87 @@
+package vmm
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"one-clvm/lvm"
+	"one-clvm/vmm/domain"
+)
+
+// hook has libvirt call its hook.
+func (n *node) hook(t *testing.T, document string, argv ...string) error {
+	t.Helper()
+	h := &LibvirtHook{Config: n.config(), Groups: []string{"vg-one"}, Agents: n, Clock: n}
+	return h.Do(t.Context(), argv, strings.NewReader(document))
+}
+
+// own is a domain as libvirt hands it to the hook.
+const own = `<domain type='kvm' id='7'><name>one-42</name><devices><emulator>/usr/libexec/qemu-kvm</emulator>` +
+	`<disk type='block' device='disk'><source dev='/dev/vg-one/lv-one-42-0'/></disk><disk type='file' device='cdrom'><source file='HOME/disk.2'/></disk></devices></domain>`
+
+func (n *node) own() string { return strings.ReplaceAll(own, "HOME", n.home()) }
+
+func TestLibvirtHookActivatesBeforeTheStart(t *testing.T) {
+	n := newNode(t)
+	require.NoError(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"))
+	assert.Equal(t, []string{exclusive}, n.calls)
+	require.NoError(t, n.hook(t, n.own(), "one-42", "release", "end", "-"))
+	assert.Equal(t, []string{exclusive, off}, n.calls)
+}
+
+func TestLibvirtHookLetsTheRestPass(t *testing.T) {
+	n := newNode(t)
+	for _, argv := range [][]string{
+		{"one-42", "start", "begin", "-"}, {"one-42", "started", "begin", "-"}, {"one-42", "stopped", "end", "-"}, {"one-42", "migrate", "begin", "-"}, {"one-42", "prepare", "end", "-"},
+		{"web", "prepare", "begin", "-"}, {"one-x", "prepare", "begin", "-"}, {"one-042", "release", "end", "-"}, {"one--1", "release", "end", "-"},
+	} {
+		require.NoError(t, n.hook(t, "no document", argv...), argv)
+	}
+	assert.Empty(t, n.calls)
+	require.Error(t, n.hook(t, n.own(), "one-42"))
+}
+
+// TestLibvirtHookKeepsTheWindow: a migration that the transfer manager has prepared finds
+// the volumes shared on both nodes; one that it has not ends at the lock manager's word.
+func TestLibvirtHookKeepsTheWindow(t *testing.T) {
+	n := newNode(t)
+	for i := range n.volumes {
+		n.volumes[i].Mode = lvm.Shared
+	}
+	require.NoError(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"))
+	assert.Empty(t, n.calls)
+	n.volumes[0].Mode = lvm.Off
+	n.fail["here: activate exclusive"] = errors.New("volume is locked by another node: node2")
+	require.ErrorContains(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"), "node2")
+}
+
+func TestLibvirtHookRefuses(t *testing.T) {
+	for name, change := range map[string]func(*node, string) string{
+		"another VM's volume": func(_ *node, text string) string { return strings.Replace(text, "lv-one-42-0", "lv-one-4-2", 1) },
+		"a file of the node":  func(n *node, text string) string { return strings.Replace(text, n.home()+"/disk.2", "/etc/shadow", 1) },
+		"a way out":           func(_ *node, text string) string { return strings.Replace(text, "/disk.2", "/../43/disk.2", 1) },
+		"another VM's home":   func(_ *node, text string) string { return strings.Replace(text, "/42/disk.2", "/43/disk.2", 1) },
+		"a backing file": func(_ *node, text string) string {
+			return strings.Replace(text, "<disk type='file'", "<disk><backingStore><source file='/etc/shadow'/></backingStore></disk><disk type='file'", 1)
+		},
+		"a device of the node": func(_ *node, text string) string { return strings.Replace(text, "<devices>", "<devices><hostdev/>", 1) },
+		"options of the emulator": func(_ *node, text string) string {
+			return strings.Replace(text, "<devices>", "<qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'/><devices>", 1)
+		},
+		"no document": func(*node, string) string { return "" },
+	} {
+		n := newNode(t)
+		require.ErrorIs(t, n.hook(t, change(n, n.own()), "one-42", "prepare", "begin", "-"), domain.ErrRefused, name)
+		assert.Empty(t, n.calls, name)
+	}
+	n := newNode(t)
+	n.manager = "none"
+	require.ErrorContains(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"), "no lock manager")
+	assert.Empty(t, n.calls)
+	n.fail["volumes"] = errors.New("no agent answered")
+	require.ErrorContains(t, n.hook(t, n.own(), "one-42", "release", "end", "-"), "no agent answered", "what is not known is not let go")
+}
