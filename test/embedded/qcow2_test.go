@@ -3,6 +3,7 @@
 package embedded
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,12 +16,14 @@ import (
 	"one-clvm/test/testbed"
 )
 
+const qcow2ID = 24
+
 var formatElement = regexp.MustCompile(`<FORMAT>.*?</FORMAT>|<FORMAT/>`)
 
 // qcow2Image makes a QCOW2 file of a raw disk, whose record says that it has a format.
 func (s *site) qcow2Image(raw, format string) fakeoned.Image {
 	s.Helper()
-	image := s.image(24, map[string]string{"SIZE": "16M"})
+	image := s.image(qcow2ID, map[string]string{"SIZE": "16M"})
 	s.root("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image.Source)
 	s.root("chown", "oneadmin:", image.Source)
 	s.Cleanup(func() { assert.NoError(s, os.Remove(image.Source)) })
@@ -31,7 +34,7 @@ func (s *site) qcow2Image(raw, format string) fakeoned.Image {
 }
 
 func qcow2Scenes(i sceneImages) []scene {
-	source := filepath.Join(testbed.DatastorePath(fakeoned.ImageDS), "00000000000000000000000000000024")
+	source := filepath.Join(testbed.DatastorePath(fakeoned.ImageDS), fmt.Sprintf("%032x", qcow2ID))
 	is := func(s *site) { exclusive(s); s.root("cmp", i.raw.Source, device(0)) }
 	linked := func(s *site) {
 		s.vm(fakeoned.PersistentDisk(0, s.qcow2Image(i.raw.Source, "qcow2")))
