@@ -63,6 +63,9 @@ var errUsage = errors.New("wrong arguments; see: go run ./lab help")
 func command(ctx context.Context, name string, args []string, stdout io.Writer) error {
 	if name == "up" {
 		p := profile.Cluster.Name
+		if len(args) > 0 && args[0] == "--profile" {
+			args = args[1:]
+		}
 		if len(args) > 0 {
 			p = args[0]
 		}

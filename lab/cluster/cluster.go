@@ -73,7 +73,7 @@ func disks(directory string) []qemu.Disk {
 
 // Start starts a cluster; Stop ends it.
 func Start(ctx context.Context, o Options) (*Cluster, error) {
-	made, err := image.Make(ctx, o.Progress)
+	made, err := image.Make(ctx, o.Profile, o.Progress)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,9 @@ var evidence = [][]string{
 	{"dlm_tool", "dump"},
 	{"dlm_tool", "lockdump", "lvm_" + Group},
 	{"corosync-quorumtool", "-s"},
+	{"crm_mon", "-1", "-frnA"},
+	{"cibadmin", "-Q"},
+	{"virsh", "-c", "qemu:///system", "list", "--all"},
 	{"sanlock", "client", "status", "-D"},
 	{"sanlock", "client", "log_dump"},
 }

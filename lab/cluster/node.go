@@ -116,12 +116,16 @@ func (n *Node) Put(ctx context.Context, path string, content io.Reader, mode os.
 
 // PutFile copies a file of this machine to the node; it is root's there.
 func (n *Node) PutFile(ctx context.Context, from, to string, mode os.FileMode) error {
-	file, err := os.Open(from)
+	return n.putFile(ctx, file{from, to, mode, 0})
+}
+
+func (n *Node) putFile(ctx context.Context, f file) error {
+	content, err := os.Open(f.from)
 	if err != nil {
 		return err
 	}
-	defer file.Close() // only read
-	return n.Put(ctx, to, file, mode, 0)
+	defer content.Close() // only read
+	return n.Put(ctx, f.to, content, f.mode, f.owner)
 }
 
 // write writes to a file that is there, like those of the kernel.

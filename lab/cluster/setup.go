@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -50,6 +51,11 @@ func steps(p profile.Profile) []step {
 			list = append(list, append(make(step, node), mountHome))
 		}
 	}
+	if p.Pacemaker {
+		// Not before all nodes are there: it would fence one that is still starting.
+		list = append(list, first("crm_attribute", "--type", "crm_config", "--name", "stonith-enabled", "--update", "true"),
+			first("crm_resource", "--wait", "--timeout", "300s"))
+	}
 	return list
 }
 
@@ -62,7 +68,12 @@ func (c *Cluster) setUp(ctx context.Context) error {
 			}
 			group.Go(func() error {
 				_, err := c.Nodes[i].Output(ctx, argv...)
-				return err
+				if err != nil {
+					words, dmesgErr := c.Nodes[i].Output(ctx, "dmesg")
+					lines := strings.Split(strings.TrimSpace(words), "\n")
+					return errors.Join(err, fmt.Errorf("its kernel says: %s", strings.Join(lines[max(0, len(lines)-10):], "; ")), dmesgErr)
+				}
+				return nil
 			})
 		}
 		if err := group.Wait(); err != nil {

@@ -17,7 +17,7 @@ import (
 
 func TestBootsWhereTheSnapshotCannotBeResumed(t *testing.T) {
 	t.Parallel()
-	made, err := image.Make(t.Context(), os.Stderr)
+	made, err := image.Make(t.Context(), profile.Single, os.Stderr)
 	require.NoError(t, err)
 	c, err := newCluster(profile.Single, made)
 	require.NoError(t, err)

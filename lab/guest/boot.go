@@ -16,7 +16,7 @@ import (
 // In the initramfs.
 const (
 	moduleList = "/modules/order" // names of the files beside it, one a line
-	configTree = "/config"        // a directory of files for every profile, and "common"
+	configTree = "/config"        // a directory of files for each of profile.Profile.Trees
 	newRoot    = "/root"
 )
 
@@ -49,7 +49,7 @@ func boot() error {
 	if err := mountRoot(); err != nil {
 		return err
 	}
-	for _, tree := range []string{"common", options.profile.Name} {
+	for _, tree := range options.profile.Trees() {
 		if err := copyTree(filepath.Join(configTree, tree), newRoot); err != nil {
 			return err
 		}

@@ -5,10 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"one-clvm/lab/wire"
 )
+
+// fenceMetadata is what Pacemaker asks for before it uses an agent (the fence agents' API
+// of ClusterLabs).
+const fenceMetadata = `<?xml version="1.0"?>
+<resource-agent name="fence_lab" shortdesc="Power switch of the lab">
+  <longdesc>Kills the QEMU process of a node.</longdesc>
+  <parameters>
+    <parameter name="action" unique="0" required="1">
+      <getopt mixed="-o, --action=[action]"/><content type="string" default="reboot"/><shortdesc lang="en">What to do</shortdesc>
+    </parameter>
+    <parameter name="port" unique="0" required="0">
+      <getopt mixed="-n, --plug=[node]"/><content type="string"/><shortdesc lang="en">The node</shortdesc>
+    </parameter>
+  </parameters>
+  <actions>
+    <action name="off"/><action name="reboot"/><action name="status"/><action name="monitor"/><action name="metadata"/>
+  </actions>
+</resource-agent>
+`
 
 // fence is a fence agent: "name=value" lines on its input, as dlm_controld and
 // Pacemaker write them, or -o ACTION -n NODE. The switch itself is the lab, which
@@ -37,6 +57,9 @@ func fence(input io.Reader, args []string) error {
 	case "off", "reboot":
 	case "on", "monitor", "status":
 		return nil
+	case "metadata", "meta-data":
+		_, err := io.WriteString(os.Stdout, fenceMetadata)
+		return err
 	default:
 		return fmt.Errorf("fence: no action %q", action)
 	}

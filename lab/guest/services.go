@@ -16,7 +16,7 @@ import (
 
 // startTimeout is how long the services may take, all together, until the node is given
 // up. An emulated machine on a busy host is slow.
-const startTimeout = 5 * time.Minute
+const startTimeout = 10 * time.Minute
 
 // startServices starts what the profile needs and returns when all of it works on this
 // node, and with the others.
@@ -31,11 +31,20 @@ func startServices(ctx context.Context, o options) error {
 		}
 		switch o.profile.LockManager {
 		case profile.LockDLM:
-			return startDLM(ctx, o.profile)
+			if err := startDLM(ctx, o.profile); err != nil {
+				return err
+			}
 		case profile.LockSanlock:
 			return startSanlock(ctx)
 		}
-		return nil
+		if !o.profile.Pacemaker {
+			return nil
+		}
+		if err := startPacemaker(ctx, o.profile); err != nil {
+			return err
+		}
+		// Last: what it does at its start would keep the only processor from the others.
+		return startLibvirt(ctx)
 	})
 	return group.Wait()
 }

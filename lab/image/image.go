@@ -15,6 +15,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"one-clvm/lab/profile"
 )
 
 // Image is a complete set of files.
@@ -43,10 +45,10 @@ func (i Image) HostKey() (string, error) {
 // Hash tells this image from all others.
 func (i Image) Hash() string { return filepath.Base(i.System) + "-" + filepath.Base(i.Node) }
 
-// Make returns the image for this checkout, from the cache or newly made. What takes
-// long is told to progress. Needs root where the system has to be made.
-func Make(ctx context.Context, progress io.Writer) (Image, error) {
-	system, err := makeSystem(ctx, progress)
+// Make returns the image of a profile for this checkout, from the cache or newly made. What
+// takes long is told to progress. Needs root where the system has to be made.
+func Make(ctx context.Context, p profile.Profile, progress io.Writer) (Image, error) {
+	system, err := makeSystem(ctx, p, progress)
 	if err != nil {
 		return Image{}, fmt.Errorf("lab image: system: %w", err)
 	}

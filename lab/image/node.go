@@ -22,8 +22,7 @@ const (
 	nodeVersion   = "1"
 )
 
-// files are the nodes' configuration: those below common for all profiles, and those
-// below a profile's name.
+// files are the nodes' configuration, in the trees of profile.Profile.Trees.
 //
 //go:embed files
 var files embed.FS

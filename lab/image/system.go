@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"one-clvm/internal/run"
+	"one-clvm/lab/profile"
 	"one-clvm/test/debian"
 )
 
@@ -32,6 +34,13 @@ var packages = []string{
 	"tar", "gzip", "zstd", "rsync", "acl", "attr", "fdisk", "strace",
 }
 
+// hypervisor are the packages of a node that runs VMs as services of Pacemaker. They are in
+// an image of their own: the other profiles are quicker without.
+var hypervisor = []string{
+	"pacemaker", "pacemaker-cli-utils", "resource-agents",
+	"libvirt-daemon-system", "libvirt-daemon-system-sysv", "libvirt-clients", "qemu-system-x86",
+}
+
 // kernelPackage depends on the newest kernel with all modules. That for clouds has
 // neither gfs2 nor dlm.
 const kernelPackage = "linux-image-amd64"
@@ -39,8 +48,9 @@ const kernelPackage = "linux-image-amd64"
 // unneeded parts of packages.
 var unneeded = []string{"/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/i18n/*"}
 
-func makeSystem(ctx context.Context, progress io.Writer) (string, error) {
-	name := systemPrefix + hash(systemVersion, kernelPackage, accounts(), fmt.Sprint(system(), bootModules, nodeModules))
+func makeSystem(ctx context.Context, p profile.Profile, progress io.Writer) (string, error) {
+	wanted := system(p)
+	name := systemPrefix + hash(systemVersion, kernelPackage, accounts(), fmt.Sprint(wanted, bootModules, nodeModules))
 	return Cached(ctx, name, progress, func(directory string) error {
 		if os.Geteuid() != 0 {
 			return errors.New("making it needs root (afterwards it is in the cache)")
@@ -50,15 +60,15 @@ func makeSystem(ctx context.Context, progress io.Writer) (string, error) {
 		if err := os.Mkdir(work, 0o755); err != nil {
 			return err
 		}
-		if err := fillSystem(ctx, directory, work); err != nil {
+		if err := fillSystem(ctx, wanted, directory, work); err != nil {
 			return err
 		}
 		return os.RemoveAll(work)
 	})
 }
 
-func fillSystem(ctx context.Context, directory, work string) error {
-	tree, err := debian.Tree(ctx, work, system())
+func fillSystem(ctx context.Context, wanted debian.System, directory, work string) error {
+	tree, err := debian.Tree(ctx, work, wanted)
 	if err != nil {
 		return err
 	}
@@ -82,12 +92,16 @@ func fillSystem(ctx context.Context, directory, work string) error {
 }
 
 // system is what mmdebstrap makes.
-func system() debian.System {
+func system(p profile.Profile) debian.System {
 	options := []string{"--aptopt=APT::Install-Recommends \"false\"", "--aptopt=Acquire::Languages \"none\"", "--dpkgopt=force-unsafe-io"}
 	for _, path := range unneeded {
 		options = append(options, "--dpkgopt=path-exclude="+path)
 	}
-	return debian.System{Name: "lab", Variant: "minbase", Packages: packages, Options: options}
+	wanted := packages
+	if p.Pacemaker {
+		wanted = slices.Concat(packages, hypervisor)
+	}
+	return debian.System{Name: "lab", Variant: "minbase", Packages: wanted, Options: options}
 }
 
 // accounts are the lines that make the user oneadmin, with the numbers of OpenNebula's

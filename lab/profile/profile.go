@@ -17,6 +17,21 @@ type Profile struct {
 	// SharedHome: the system datastore is a GFS2 that all nodes have mounted. Without,
 	// it is a directory of each node.
 	SharedHome bool
+	// Pacemaker: VMs are services of it, and libvirt runs them.
+	Pacemaker bool
+}
+
+// Trees are the directories of lab/image/files that a node of the profile gets, the later
+// over the earlier ones.
+func (p Profile) Trees() []string {
+	trees := []string{"common"}
+	if p.LockManager == LockDLM {
+		trees = append(trees, "dlm")
+	}
+	if p.Pacemaker {
+		trees = append(trees, "pacemaker")
+	}
+	return append(trees, p.Name)
 }
 
 // Lock managers of volume groups, as LVM calls them.
@@ -40,10 +55,16 @@ var (
 	// Legacy has no lock manager: one front-end is the only writer.
 	Legacy = Profile{Name: "legacy", Nodes: 2, LockManager: LockNone,
 		About: "two nodes, one volume group without a lock manager, local homes"}
+	// HA has VMs.
+	HA = Profile{Name: "ha", Nodes: 2, LockManager: LockDLM, SharedHome: true, Pacemaker: true,
+		About: "as cluster, with Pacemaker, fencing, and libvirt with nested VMs"}
+	// HASingle is the cluster of one node: its VMs are started again in place.
+	HASingle = Profile{Name: "ha-single", Nodes: 1, LockManager: LockDLM, SharedHome: true, Pacemaker: true,
+		About: "the same with one node"}
 )
 
 // All are the profiles in the order of the manual.
-func All() []Profile { return []Profile{Single, Cluster, Sanlock, Legacy} }
+func All() []Profile { return []Profile{Single, Cluster, Sanlock, Legacy, HA, HASingle} }
 
 // Named is the profile of that name.
 func Named(name string) (Profile, error) {

@@ -13,7 +13,9 @@ func TestNamed(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, p, found)
 		assert.True(t, !p.SharedHome || p.LockManager == LockDLM, "GFS2 needs dlm")
+		assert.True(t, !p.Pacemaker || p.SharedHome, "Pacemaker starts VMs from their homes")
+		assert.Equal(t, p.Name, p.Trees()[len(p.Trees())-1], "its own files come last")
 	}
 	_, err := Named("none")
-	assert.ErrorContains(t, err, "[single cluster sanlock legacy]")
+	assert.ErrorContains(t, err, "[single cluster sanlock legacy ha ha-single]")
 }

@@ -31,6 +31,9 @@ func TestConformanceOfRealLVM(t *testing.T) {
 		profiles = []profile.Profile{profile.Cluster}
 	}
 	for _, p := range profiles {
+		if p.Pacemaker {
+			continue // its LVM is that of profile cluster
+		}
 		t.Run(p.Name, func(t *testing.T) {
 			t.Parallel()
 			c := labtest.Start(t, p)
