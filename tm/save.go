@@ -152,6 +152,7 @@ func (s *savedImage) publish(ctx context.Context, start agent.Start) error {
 		}
 	}
 	if s.qcow2 {
+		failpoint.Hit("image.received")
 		if err := errors.Join(qcow2.Make(ctx, s.driver.Runner, s.raw, s.file.File, start.Size, func(int64) {}), s.raw.Close()); err != nil {
 			return err
 		}
