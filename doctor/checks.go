@@ -19,6 +19,7 @@ func Checks() []Check {
 		{"members", "corosync, dlm and the stack agree on who is in the cluster.", members, nodes},
 		{"fencing", "A lost node is switched off before others take its disks.", fencing, nodes},
 		{"metadata", "The metadata area of a volume group has room.", metadata, nodes},
+		{"free space", "The volume groups have room for new disks.", freeSpace, nodes},
 		{"guests", "No node looks for physical volumes inside guests' disks.", guests, nodes},
 		{"active", "Disks are active only where their VM is.", stale, nodes},
 		{"device owner", "Devices of disks belong to the user that VMs run as.", owners, nodes},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"one-clvm/agent/facts"
 	"one-clvm/gfs2"
@@ -171,9 +172,38 @@ func fencing(j *judge) {
 		}
 		if f.Pacemaker != nil {
 			pacemakerFencing(j, n, f)
+		} else if f.DLM != nil && !f.Tools["cman_tool"] && !hasFenceDevice(f) {
+			j.fail(n.Name, fix(n.Name, "printf 'device NAME AGENT ARGUMENTS\\nconnect NAME node=1\\n' >> /etc/dlm/dlm.conf && reboot"), "dlm has no fence device: a lost node is never fenced, and nobody gets a lock any more. NAME, AGENT and ARGUMENTS are yours (dlm.conf(5)), with a line connect for each node; dlm takes the change when it starts: move the VMs away before the command")
 		}
 	})
-	j.ok("on, and no node waits for it; whether the device works shows: tm-clvm doctor drill")
+	tried(j)
+}
+
+// hasFenceDevice: dlm_stonith is Pacemaker's.
+func hasFenceDevice(f *facts.Facts) bool {
+	return slices.ContainsFunc(f.FenceDevices, func(name string) bool { return name != "dlm_stonith" })
+}
+
+// tried: a fence device that nobody has seen working is not relied on.
+func tried(j *judge) {
+	node := ""
+	j.each(func(n Node, f *facts.Facts) {
+		if f.DLM != nil || f.Pacemaker != nil || f.RGManager != nil {
+			node = n.Name
+		}
+	})
+	trial, passed := lastTrial(j.FrontEnd.Trials)
+	switch {
+	case node == "":
+		j.ok("no cluster")
+	case j.FrontEnd.TrialsErr != nil:
+		state := j.FrontEnd.Config.String("STATE_DIR")
+		j.warn("", fix("", "chown -R oneadmin:oneadmin %s", state), "whether it was seen working is not known: %v", j.FrontEnd.TrialsErr)
+	case !passed:
+		j.warn("", fix("", "runuser -u oneadmin -- %s doctor drill network %s", j.FrontEnd.Program, node), "nobody has seen it work: no drill of a lost node was passed yet. The command needs somebody who pulls cables, and switches the node off")
+	default:
+		j.ok("on, no node waits for it, and it worked: drill %s with %s on %s", trial.Drill, trial.Node, trial.At.Format(time.DateOnly))
+	}
 }
 
 func pacemakerFencing(j *judge, n Node, f *facts.Facts) {
@@ -254,12 +284,23 @@ func home(j *judge, n Node, f *facts.Facts, dir string, good *facts.Home, goodNo
 		j.fail(n.Name, fix(n.Name, "mount -o remount,rw %s", h.Point), "%s is mounted read-only", dir)
 	case there && slices.Contains(h.Options, "localflocks"):
 		j.fail(n.Name, fix(n.Name, "mount -o remount,nolocalflocks %s", h.Point), "%s is mounted with localflocks: locks of files are not those of the cluster", dir)
+	case there && strings.HasPrefix(h.Type, "nfs") && localLocks(h):
+		j.fail(n.Name, fix(n.Name, "umount %s && mount -t %s -o hard %s %s", h.Point, h.Type, h.Device, h.Point), "%s is mounted with locks of this node alone (nolock, local_lock): two nodes can have a file's lock", dir)
+	case there && strings.HasPrefix(h.Type, "nfs") && slices.Contains(h.Options, "soft"):
+		j.warn(n.Name, fix(n.Name, "umount %s && mount -t %s -o hard %s %s", h.Point, h.Type, h.Device, h.Point), "%s is mounted soft: when the server is slow, what is written there can be lost", dir)
 	case there && h.Type == "gfs2" && !slices.Contains(h.Options, "noatime"):
 		j.warn(n.Name, fix(n.Name, "mount -o remount,noatime %s", h.Point), "%s is mounted without noatime: each read takes a lock for writing", dir)
 	}
 	if there {
 		space(j, n, h)
 	}
+}
+
+// localLocks: the kernel shows local_lock=none where the server has them.
+func localLocks(h facts.Home) bool {
+	return slices.ContainsFunc(h.Options, func(o string) bool {
+		return o == "nolock" || strings.HasPrefix(o, "local_lock=") && o != "local_lock=none"
+	})
 }
 
 // Shares of a home's space that are left, percent.

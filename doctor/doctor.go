@@ -34,10 +34,14 @@ type View struct {
 
 // FrontEnd is the machine that oned and the drivers run on.
 type FrontEnd struct {
-	Name    string // as oned calls it
-	Version string // of the suite
-	Config  *cxmrc.Config
-	Program string // of the suite, on the nodes
+	Name       string // as oned calls it
+	Version    string // of the suite
+	OpenNebula opennebula.Version
+	Config     *cxmrc.Config
+	Program    string                 // of the suite, on the nodes
+	Installed  func(name string) bool // programs, there
+	Trials     []Trial                // of drills that were passed
+	TrialsErr  error                  // they could not be read
 }
 
 // Oned is what OpenNebula says. A part that could not be asked is nil.
@@ -53,10 +57,10 @@ type Oned struct {
 
 // Node is one node, asked or not to be reached.
 type Node struct {
-	Name     string
-	Facts    *facts.Facts // nil: see Err
-	Err      error
-	Answered time.Time // by the front-end's clock
+	Name            string
+	Facts           *facts.Facts // nil: see Err
+	Err             error
+	Asked, Answered time.Time // by the front-end's clock
 }
 
 // Finding is what one check says of one thing.

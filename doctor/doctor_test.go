@@ -27,6 +27,7 @@ const daemonConf = `<OPENNEBULA_CONFIGURATION>
 <DATASTORE_MAD><ARGUMENTS><![CDATA[-t 15 -d dummy,fs,clvm -s shared,clvm]]></ARGUMENTS></DATASTORE_MAD>
 <TM_MAD_CONF><NAME>shared</NAME><SHARED>NO</SHARED></TM_MAD_CONF>
 <TM_MAD_CONF><NAME>clvm</NAME><SHARED>YES</SHARED><LN_TARGET>SYSTEM</LN_TARGET><CLONE_TARGET>SYSTEM</CLONE_TARGET><DRIVER>raw</DRIVER></TM_MAD_CONF>
+<VM_MAD><NAME><![CDATA[rhcs]]></NAME><ARGUMENTS><![CDATA[-t 15 -r 0 rhcs]]></ARGUMENTS></VM_MAD>
 </OPENNEBULA_CONFIGURATION>`
 
 // recorded are the facts of a node of the lab's profile cluster, whose disk of VM 42 is
@@ -62,9 +63,11 @@ func healthy(t *testing.T) *View {
 	cfg, err := cxmrc.Parse(strings.NewReader("VG_NAME=\"vg-one\"\n"), "cxmrc", cxmrc.Driver)
 	require.NoError(t, err)
 	v := &View{
-		FrontEnd: FrontEnd{Name: "frontend", Version: "devel (commit unknown, unknown)", Config: cfg, Program: "/usr/libexec/one-clvm/tm-clvm"},
+		FrontEnd: FrontEnd{Name: "frontend", Version: "devel (commit unknown, unknown)", Config: cfg, Program: "/usr/libexec/one-clvm/tm-clvm",
+			OpenNebula: opennebula.Version{Major: 7, Minor: 4}, Installed: func(string) bool { return true },
+			Trials: []Trial{{Drill: drillNetwork, Node: "node2", At: time.Unix(1_790_000_000, 0).UTC()}}},
 		Oned: Oned{
-			Hosts:      []opennebula.Host{{ID: 0, Name: "node1", MemUsage: 512}, {ID: 1, Name: "node2"}},
+			Hosts:      []opennebula.Host{{ID: 0, Name: "node1", MemUsage: 512, VMMAD: "rhcs"}, {ID: 1, Name: "node2", VMMAD: "rhcs"}},
 			VMs:        []opennebula.VM{vm(42, opennebula.StateActive, "node1")},
 			Datastores: []opennebula.Datastore{{ID: 0, TMMAD: "clvm", Type: opennebula.DatastoreSystem, BasePath: "/var/lib/one/datastores/0"}},
 			Hooks:      []opennebula.Hook{{ID: 1, Name: "mail", Resource: "HOST", State: "DISABLED"}},
@@ -74,7 +77,7 @@ func healthy(t *testing.T) *View {
 	for _, name := range []string{"node1", "node2"} {
 		n := Node{Name: name, Facts: recorded(t, name)}
 		n.Facts.Memory = 4 << 30
-		n.Answered = n.Facts.Finished
+		n.Asked, n.Answered = n.Facts.Started, n.Facts.Finished
 		v.Nodes = append(v.Nodes, n)
 	}
 	return v
@@ -121,7 +124,7 @@ var faults = []struct {
 	}, "oned.conf", "", Fail, "no DS_MAD_CONF", "", `echo 'DS_MAD_CONF = [ NAME = "clvm", REQUIRED_ATTRS = "", PERSISTENT_ONLY = "NO", MARKETPLACE_ACTIONS = "export" ]' >> /etc/one/oned.conf && systemctl restart opennebula`},
 	{"no sudo rule", func(v *View, _, _ *facts.Facts) {
 		v.Nodes[1].Facts, v.Nodes[1].Err = nil, errors.New("node2: no agent answered: ssh: exit status 1: sudo: a password is required; install sudoers.d/one-clvm on that node")
-	}, "ssh", "node2", Fail, "by sudo", "node2", "/usr/libexec/one-clvm/tm-clvm doctor print sudoers | install -o root -g root -m 0440 /dev/stdin /etc/sudoers.d/one-clvm"},
+	}, "ssh", "node2", Fail, "by sudo", "node2", "/usr/libexec/one-clvm/tm-clvm doctor print sudoers | install -D -o root -g root -m 0440 /dev/stdin /etc/sudoers.d/one-clvm"},
 	{"unknown host key", func(v *View, _, _ *facts.Facts) {
 		v.Nodes[1].Facts, v.Nodes[1].Err = nil, errors.New("node2: no agent answered: Host key verification failed.")
 	}, "ssh", "node2", Fail, "compare the key", "", "runuser -u oneadmin -- ssh-keyscan node2 >> ~oneadmin/.ssh/known_hosts"},
@@ -133,10 +136,12 @@ var faults = []struct {
 	}, "ssh", "node2", Fail, "command not found", "", "scp /usr/libexec/one-clvm/tm-clvm root@node2:/usr/libexec/one-clvm/tm-clvm"},
 	{"wider sudo rule", func(_ *View, _, two *facts.Facts) {
 		change(two, facts.SudoersFile, func(f *facts.File) { f.Content = "oneadmin ALL=(ALL) NOPASSWD: ALL\n" })
-	}, "sudo", "node2", Fail, "not as it was shipped", "node2", "/usr/libexec/one-clvm/tm-clvm doctor print sudoers | install -o root -g root -m 0440 /dev/stdin /etc/sudoers.d/one-clvm"},
+	}, "sudo", "node2", Fail, "not as it was shipped", "node2", "/usr/libexec/one-clvm/tm-clvm doctor print sudoers | install -D -o root -g root -m 0440 /dev/stdin /etc/sudoers.d/one-clvm"},
 	{"old version", func(_ *View, _, two *facts.Facts) { two.Version = "v0.1" },
 		"version", "node2", Warn, "v0.1", "", "scp /usr/libexec/one-clvm/tm-clvm root@node2:/usr/libexec/one-clvm/tm-clvm"},
-	{"clock", func(_ *View, _, two *facts.Facts) { two.Finished = two.Finished.Add(-time.Hour) },
+	{"clock", func(_ *View, _, two *facts.Facts) {
+		two.Started, two.Finished = two.Started.Add(-time.Hour), two.Finished.Add(-time.Hour)
+	},
 		"clock", "node2", Fail, "1h0m0s behind", "", "ssh root@node2 date -s @$(date +%s)"},
 	{"group not allowed", func(_ *View, _, two *facts.Facts) {
 		change(two, facts.AgentFile, func(f *facts.File) { f.Content = "ALLOWED_VGS=\"vg-two\"\n" })
@@ -163,6 +168,7 @@ var faults = []struct {
 	{"member outside the lock space", func(_ *View, one, _ *facts.Facts) { one.DLM.Lockspaces[1].Members = []int{1} },
 		"members", "node2", Fail, "lvm_vg-one", "node2", "vgchange --lockstart vg-one"},
 	{"Pacemaker disagrees", func(_ *View, one, _ *facts.Facts) {
+		one.Hook = &facts.Reach{}
 		one.Pacemaker = &facts.Pacemaker{Quorate: true, Stonith: true, NoQuorumPolicy: "freeze", Fencing: []string{"f"}, Nodes: map[string]bool{"node1": true, "node2": false}}
 	}, "members", "node2", Fail, "Pacemaker that it is not there", "node1", "crm_node -l"},
 	{"fencing off", func(_ *View, _, two *facts.Facts) { two.DLM.Fencing = false },
@@ -170,6 +176,7 @@ var faults = []struct {
 	{"waiting for a fencing", func(_ *View, one, _ *facts.Facts) { one.DLM.Waiting = []int{2} },
 		"fencing", "node1", Fail, "node2 is to be fenced", "node1", "dlm_tool fence_ack 2"},
 	{"stonith off", func(_ *View, one, _ *facts.Facts) {
+		one.Hook = &facts.Reach{}
 		one.Pacemaker = &facts.Pacemaker{Quorate: true, NoQuorumPolicy: "freeze", Fencing: []string{"f"}, Nodes: map[string]bool{"node1": true, "node2": true}}
 	}, "fencing", "node1", Fail, "switched off", "node1", "crm_attribute -n stonith-enabled -v true"},
 	{"metadata area 96 % full", func(_ *View, one, two *facts.Facts) {
@@ -178,8 +185,8 @@ var faults = []struct {
 	{"a guest's physical volume", func(_ *View, one, _ *facts.Facts) {
 		one.Guests, one.LVM.Settings["scan_lvs"] = []string{"/dev/vg-one/lv-one-42-0"}, "1"
 	}, "guests", "node1", Fail, "/dev/vg-one/lv-one-42-0", "node1", `sed -i -E 's/(scan_lvs *= *)1/\10/' /etc/lvm/lvm.conf`},
-	{"old LVM that looks into volumes", func(_ *View, one, _ *facts.Facts) {
-		one.Guests, one.LVM.Version = []string{"/dev/vg-one/lv-one-42-0"}, "2.02.171"
+	{"old LVM that looks into volumes", func(_ *View, one, two *facts.Facts) {
+		one.Guests, one.LVM.Version, two.LVM.Version = []string{"/dev/vg-one/lv-one-42-0"}, "2.02.171", "2.02.171"
 	}, "guests", "node1", Fail, "a guest made", "node1", `sed -i '/^devices {/a global_filter = [ "r|^/dev/vg-one/|", "r|^/dev/mapper/vg--one-[^-]|", "a|.*|" ]' /etc/lvm/lvm.conf`},
 	{"active where the VM is not", func(v *View, _, _ *facts.Facts) { v.Oned.VMs[0] = vm(42, opennebula.StateActive, "node2") },
 		"active", "node1", Fail, "VM 42 is on node2", "node1", "lvchange -an vg-one/lv-one-42-0"},
@@ -194,7 +201,7 @@ var faults = []struct {
 	{"device is root's", func(_ *View, one, _ *facts.Facts) { one.Active[0].Owner = "root:disk" },
 		"device owner", "node1", Fail, "root:disk", "node1", "chown oneadmin:oneadmin /dev/vg-one/lv-one-42-0"},
 	{"no udev rule", func(_ *View, _, two *facts.Facts) { two.Files[facts.UdevFile] = facts.File{Missing: true} },
-		"udev", "node2", Warn, "missing", "node2", "/usr/libexec/one-clvm/tm-clvm doctor print udev | install -o root -g root -m 0644 /dev/stdin /etc/udev/rules.d/90-one-clvm.rules && udevadm control --reload && udevadm trigger --subsystem-match=block"},
+		"udev", "node2", Warn, "missing", "node2", "/usr/libexec/one-clvm/tm-clvm doctor print udev | install -D -o root -g root -m 0644 /dev/stdin /etc/udev/rules.d/90-one-clvm.rules && udevadm control --reload && udevadm trigger --subsystem-match=block"},
 	{"disk offline", func(_ *View, one, _ *facts.Facts) { one.Disks[0].State = "offline" },
 		"disks", "node1", Fail, "sda is offline", "node1", "echo running > /sys/block/sda/device/state"},
 	{"a path of two is offline", func(_ *View, one, _ *facts.Facts) {
@@ -233,8 +240,106 @@ var faults = []struct {
 		"memory", "", Warn, "3072 MiB for VMs that need 5000 MiB", "", "onehost list"},
 	{"the hook's way", func(_ *View, one, _ *facts.Facts) { one.FrontEnd.Error = "Permission denied" },
 		"hook way", "node1", Warn, "Permission denied", "node1", "runuser -u oneadmin -- ssh-copy-id frontend"},
+	{"no -s in oned.conf", func(v *View, _, _ *facts.Facts) {
+		v.Oned.Daemon = must(opennebula.ParseDaemonConfig(strings.NewReader(strings.Replace(daemonConf, " -s shared,clvm", "", 1))))
+	}, "oned.conf", "", Fail, "no -s", "", `sed -i -E '/^DATASTORE_MAD *=/,/\]/s/(-d [^ "]+)/\1 -s clvm/' /etc/one/oned.conf && systemctl restart opennebula`},
+	{"no VM_MAD", func(v *View, _, _ *facts.Facts) {
+		v.Oned.Daemon = must(opennebula.ParseDaemonConfig(strings.NewReader(strings.Replace(daemonConf, "[rhcs]", "[kvm]", 1))))
+	}, "oned.conf", "", Fail, "no VM_MAD rhcs, which host node1 uses", "", "/usr/libexec/one-clvm/tm-clvm doctor print vm_mad >> /etc/one/oned.conf && systemctl restart opennebula"},
+	{"Pacemaker, and VMs of libvirt alone", func(v *View, one, _ *facts.Facts) {
+		v.Oned.Daemon = must(opennebula.ParseDaemonConfig(strings.NewReader(strings.Replace(daemonConf, "</OPEN", "<VM_MAD><NAME>kvm</NAME></VM_MAD></OPEN", 1))))
+		v.Oned.Hosts[0].VMMAD = "kvm"
+		one.Hook = &facts.Reach{}
+		one.Pacemaker = &facts.Pacemaker{Quorate: true, Stonith: true, NoQuorumPolicy: "freeze", Fencing: []string{"f"}, Nodes: map[string]bool{"node1": true, "node2": true}}
+	}, "oned.conf", "node1", Warn, "are kvm's", "", "onehost delete node1 && onehost create node1 -i kvm -v rhcs"},
+	{"no qemu-img", func(v *View, _, _ *facts.Facts) {
+		v.Oned.Daemon = must(opennebula.ParseDaemonConfig(strings.NewReader(strings.Replace(daemonConf, "</OPEN", "<DS_MAD_CONF><NAME>clvm</NAME></DS_MAD_CONF></OPEN", 1))))
+		v.Oned.Datastores = append(v.Oned.Datastores, opennebula.Datastore{ID: 1, DSMAD: "clvm", TMMAD: "clvm"})
+		v.FrontEnd.Installed = func(name string) bool { return name != "qemu-img" }
+	}, "programs", "", Warn, "QCOW2", "", "apt-get install qemu-utils"},
+	{"LVM too old", func(_ *View, one, two *facts.Facts) { one.LVM.Version, two.LVM.Version = "2.02.98", "2.02.98" },
+		"programs", "node1", Fail, "2.02.98 is too old", "node1", "apt-get install --only-upgrade lvm2"},
+	{"an older libvirt on one node", func(_ *View, one, two *facts.Facts) {
+		one.Versions, two.Versions = map[string]string{"virsh": "9.0.0"}, map[string]string{"virsh": "10.0.0"}
+	}, "programs", "node1", Warn, "virsh is 9.0.0, and 10.0.0 on another node", "node1", "apt-get install --only-upgrade libvirt-daemon"},
+	{"little space in the group", func(_ *View, one, two *facts.Facts) {
+		one.LVM.Groups[0].Free, two.LVM.Groups[0].Free = one.LVM.Groups[0].Size/19, two.LVM.Groups[0].Size/19
+	}, "free space", "", Warn, "5 % of volume group vg-one are free", "node1", "vgextend vg-one NEW-DISK"},
+	{"no space in the group", func(_ *View, one, two *facts.Facts) { one.LVM.Groups[0].Free, two.LVM.Groups[0].Free = 0, 0 },
+		"free space", "", Fail, "0 %", "node1", "vgextend vg-one NEW-DISK"},
+	{"metadata area 80 % full", func(_ *View, one, two *facts.Facts) {
+		one.LVM.Groups[0].MetadataFree, two.LVM.Groups[0].MetadataFree = 104448, 104448
+	}, "metadata", "", Warn, "80 % full", "node1", "pvcreate --metadatasize 64m NEW-DISK && vgextend vg-one NEW-DISK && pvchange --metadataignore y /dev/sda"},
+	{"clock, a little", func(_ *View, _, two *facts.Facts) { two.Finished = two.Finished.Add(5 * time.Second) },
+		"clock", "node2", Warn, "5s ahead of", "", "ssh root@node2 date -s @$(date +%s)"},
+	{"scan_lvs", func(_ *View, one, _ *facts.Facts) { one.LVM.Settings["scan_lvs"] = "1" },
+		"guests", "node1", Warn, "scan_lvs=1", "node1", `sed -i -E 's/(scan_lvs *= *)1/\10/' /etc/lvm/lvm.conf`},
+	{"one path only", func(_ *View, one, _ *facts.Facts) {
+		one.Disks = []facts.Disk{{Name: "dm-1", Multipath: "mpatha", WriteZeroesMax: 1, Paths: []facts.Disk{{Name: "sda", State: "running"}}}}
+	}, "disks", "node1", Warn, "one path only", "node1", "multipath -ll mpatha"},
+	{"discard that the device cannot", func(v *View, one, _ *facts.Facts) {
+		v.Oned.Datastores[0].Template = map[string]string{"WIPE": "discard"}
+		one.Disks[0].DiscardMax = 0
+	}, "disks", "", Fail, "sda on node1 cannot discard", "", `echo 'WIPE = "delete"' | onedatastore update --append 0 /dev/stdin`},
+	{"multipath longer than a lease", func(_ *View, one, two *facts.Facts) {
+		leased(one, two)
+		one.Disks = []facts.Disk{{Name: "dm-1", Multipath: "mpatha", WriteZeroesMax: 1, QueueRetries: 60, QueueTime: 300, Paths: []facts.Disk{{Name: "sda"}, {Name: "sdb"}}}}
+	}, "time budget", "node1", Fail, "waits 300 s", "node1", `sed -i -E 's/(no_path_retry[[:space:]]+)"?60"?/\116/' /etc/multipath.conf && multipathd reconfigure`},
+	{"queueing under sanlock", func(_ *View, one, two *facts.Facts) {
+		leased(one, two)
+		one.Disks = []facts.Disk{{Name: "dm-1", Multipath: "mpatha", WriteZeroesMax: 1, QueueWithoutPath: true, Paths: []facts.Disk{{Name: "sda"}, {Name: "sdb"}}}}
+	}, "time budget", "node1", Fail, "waits for ever", "node1", "multipathd disablequeueing map mpatha"},
+	{"requests longer than a lease", func(_ *View, one, two *facts.Facts) { leased(one, two); one.Disks[0].Timeout = 60 },
+		"time budget", "node1", Warn, "may take 60 s", "node1", "echo 30 > /sys/block/sda/device/timeout"},
+	{"no watchdog", func(_ *View, one, two *facts.Facts) { leased(one, two); two.Sanlock.Watchdog = "" },
+		"time budget", "node2", Fail, "no watchdog", "node2", "modprobe softdog"},
+	{"no fence device", func(_ *View, _, two *facts.Facts) { two.FenceDevices = []string{"dlm_stonith"} },
+		"fencing", "node2", Fail, "no fence device", "node2", `printf 'device NAME AGENT ARGUMENTS\nconnect NAME node=1\n' >> /etc/dlm/dlm.conf && reboot`},
+	{"fencing never tried", func(v *View, _, _ *facts.Facts) { v.FrontEnd.Trials = []Trial{{Drill: drillPath, Node: "node1"}} },
+		"fencing", "", Warn, "nobody has seen it work", "", "runuser -u oneadmin -- /usr/libexec/one-clvm/tm-clvm doctor drill network node2"},
+	{"trials that cannot be read", func(v *View, _, _ *facts.Facts) { v.FrontEnd.TrialsErr = errors.New("permission denied") },
+		"fencing", "", Warn, "permission denied", "", "chown -R oneadmin:oneadmin /var/lib/one/one-clvm"},
+	{"home by NFS, with locks of its own", func(_ *View, one, two *facts.Facts) {
+		byNFS(one, "hard", "local_lock=none")
+		byNFS(two, "hard", "local_lock=all")
+	}, "home", "node2", Fail, "locks of this node alone", "node2", "umount /var/lib/one/datastores/0 && mount -t nfs4 -o hard nas:/one /var/lib/one/datastores/0"},
+	{"home by NFS, soft", func(_ *View, one, two *facts.Facts) { byNFS(one, "hard"); byNFS(two, "soft") },
+		"home", "node2", Warn, "soft", "node2", "umount /var/lib/one/datastores/0 && mount -t nfs4 -o hard nas:/one /var/lib/one/datastores/0"},
+	{"home with atime", func(_ *View, one, _ *facts.Facts) { one.Homes[0].Options = []string{"rw"} },
+		"home", "node1", Warn, "noatime", "node1", "mount -o remount,noatime /var/lib/one/datastores/0"},
+	{"oneadmin may not use libvirt", func(_ *View, one, _ *facts.Facts) { one.Files[facts.QemuFile] = qemuConf },
+		"libvirt", "node1", Warn, "libvirt's socket", "node1", "/usr/libexec/one-clvm/tm-clvm doctor print polkit | install -D -o root -g root -m 0644 /dev/stdin /etc/polkit-1/rules.d/50-one-clvm.rules"},
+	{"oneadmin may not use libvirt, old polkit", func(_ *View, one, _ *facts.Facts) { one.Files[facts.QemuFile], one.PolkitKeys = qemuConf, true },
+		"libvirt", "node1", Warn, "libvirt's socket", "node1", "/usr/libexec/one-clvm/tm-clvm doctor print pkla | install -D -o root -g root -m 0644 /dev/stdin /etc/polkit-1/localauthority/50-local.d/50-one-clvm.pkla"},
+	{"another user than oneadmin", func(_ *View, one, _ *facts.Facts) {
+		one.Files[facts.QemuFile] = facts.File{Content: "group = \"oneadmin\"\ndynamic_ownership = 0\n"}
+		one.Files[facts.PolkitFile] = facts.File{}
+	}, "libvirt", "node1", Fail, "user in /etc/libvirt/qemu.conf is not set", "node1", `sed -i -e '/^[[:space:]]*user[[:space:]]*=/d' -e '$a user = "oneadmin"' /etc/libvirt/qemu.conf && systemctl restart libvirtd`},
+	{"the hook's key is not let in", func(_ *View, one, _ *facts.Facts) {
+		one.Hook = &facts.Reach{Host: facts.HookFile, Error: "frontend: Permission denied"}
+	}, "hook way", "node1", Fail, "Permission denied", "", `ssh root@node1 ssh-keygen -y -f /etc/one-clvm/hook.key | sed 's|^|command="/usr/libexec/one-clvm/one-migrate-hook receive",restrict |' >> ~oneadmin/.ssh/authorized_keys`},
+	{"Pacemaker without a hook", func(_ *View, one, _ *facts.Facts) {
+		one.Pacemaker = &facts.Pacemaker{Quorate: true, Stonith: true, NoQuorumPolicy: "freeze", Fencing: []string{"f"}, Nodes: map[string]bool{"node1": true, "node2": true}}
+	}, "hook way", "node1", Warn, "hook.conf is missing", "node1", "echo FRONTENDS=frontend > /etc/one-clvm/hook.conf"},
 	{"a part that did not answer", func(_ *View, one, _ *facts.Facts) { one.Unknown = map[string]string{"homes": "no answer within 20s"} },
 		"unknown", "node1", Warn, "homes could not be looked at", "", ""},
+}
+
+// qemuConf is as it must be.
+var qemuConf = facts.File{Content: "user = \"oneadmin\"\ngroup = \"oneadmin\"\ndynamic_ownership = 0\n"}
+
+// leased makes the lock manager sanlock.
+func leased(all ...*facts.Facts) {
+	for _, f := range all {
+		f.LVM.Groups[0].LockManager, f.LVM.Groups[0].LockArgs = "sanlock", ""
+		f.Sanlock = &facts.Sanlock{Lockspaces: []string{"lvm_vg-one"}, Watchdog: "Software Watchdog"}
+	}
+}
+
+// byNFS makes the home one of a server.
+func byNFS(f *facts.Facts, options ...string) {
+	f.Homes[0].Type, f.Homes[0].Device, f.Homes[0].Options = "nfs4", "nas:/one", append([]string{"rw"}, options...)
+	f.GFS2 = nil
 }
 
 func must[T any](v T, err error) T {
@@ -274,7 +379,7 @@ func TestFaults(t *testing.T) {
 
 // One fault must not be taken for many: apart from these, each has one finding.
 func TestOneFaultOneFinding(t *testing.T) {
-	more := []string{"oned is down", "no TM_MAD_CONF", "another name in OpenNebula", "no memory for a failover", "active and removed", "group without a lock manager", "a guest's physical volume", "link to another VM's disk"}
+	more := []string{"oned is down", "no TM_MAD_CONF", "another name in OpenNebula", "no memory for a failover", "active and removed", "group without a lock manager", "a guest's physical volume", "link to another VM's disk", "LVM too old"}
 	for _, c := range faults {
 		if slices.Contains(more, c.name) {
 			continue
@@ -284,6 +389,56 @@ func TestOneFaultOneFinding(t *testing.T) {
 		found := slices.DeleteFunc(Run(v), func(f Finding) bool { return f.Severity == OK })
 		assert.Len(t, found, 1, "%s: %+v", c.name, found)
 	}
+}
+
+// The same on NFS, and under sanlock: what does not apply there is not asked for.
+func TestOtherKindsOfHealth(t *testing.T) {
+	v := healthy(t)
+	for _, n := range v.Nodes {
+		byNFS(n.Facts, "hard", "local_lock=none")
+		leased(n.Facts)
+		n.Facts.Disks = []facts.Disk{{Name: "dm-1", Multipath: "mpatha", WriteZeroesMax: 1, QueueRetries: 12, QueueTime: 60,
+			Paths: []facts.Disk{{Name: "sda", Timeout: 30}, {Name: "sdb", Timeout: 30}}}}
+	}
+	found := Run(v)
+	assert.True(t, Clean(found), "%+v", found)
+	i := slices.IndexFunc(found, func(f Finding) bool { return f.Check == "time budget" })
+	assert.Equal(t, "a request to a disk ends after 30 s, multipath gives up after another 60 s, the cluster loses a node after 8s, sanlock a lease after 80 s", found[i].Text)
+}
+
+func TestTrials(t *testing.T) {
+	dir := t.TempDir()
+	all, err := ReadTrials(dir)
+	require.NoError(t, err)
+	assert.Empty(t, all)
+	for i := range maxTrials + 2 {
+		require.NoError(t, Trial{Drill: drillSAN, Node: "node1", At: time.Unix(int64(i), 0).UTC()}.Remember(dir))
+	}
+	all, err = ReadTrials(dir)
+	require.NoError(t, err)
+	require.Len(t, all, maxTrials)
+	last, ok := lastTrial(append(all, Trial{Drill: drillPath}))
+	assert.True(t, ok)
+	assert.Equal(t, time.Unix(maxTrials+1, 0).UTC(), last.At)
+	require.NoError(t, os.WriteFile(dir+"/drills.json", []byte("{"), 0o600))
+	_, err = ReadTrials(dir)
+	require.Error(t, err)
+	require.Error(t, Trial{}.Remember(dir), "what is there is not thrown away")
+}
+
+func TestOlder(t *testing.T) {
+	for _, c := range [][2]string{{"2.02.98", "2.02.158"}, {"2.02.187", "2.03.02"}, {"9.0.0", "10.0.0"}, {"", "1"}, {"3.1", "3.1.7"}} {
+		assert.True(t, older(c[0], c[1]), "%s", c)
+		assert.False(t, older(c[1], c[0]), "%s", c)
+	}
+	assert.False(t, older("2.03.16", "2.03.16"))
+}
+
+// A slow way is no wrong clock.
+func TestSlowWay(t *testing.T) {
+	v := healthy(t)
+	v.Nodes[1].Asked, v.Nodes[1].Answered = v.Nodes[1].Asked.Add(-time.Minute), v.Nodes[1].Answered.Add(time.Minute)
+	assert.True(t, Clean(Run(v)))
 }
 
 func TestNobodyAnswers(t *testing.T) {

@@ -28,29 +28,37 @@ type Drill struct {
 	Judge func(s Subject, before, after *View) []Finding
 }
 
+// Names of drills that others speak of.
+const (
+	drillPath      = "path"
+	drillSAN       = "san"
+	drillNetwork   = "network"
+	drillMigration = "migration"
+)
+
 // Drills are those that an installation should have been through before it is relied on.
 func Drills() []Drill {
 	return []Drill{
 		{
-			Name: "path", About: "One of the node's paths to the SAN fails: nothing may happen to its VMs.",
+			Name: drillPath, About: "One of the node's paths to the SAN fails: nothing may happen to its VMs.",
 			Do:    func(s Subject) string { return "Pull one of the two SAN cables of " + s.Node + "." },
 			Undo:  func(Subject) string { return "Plug the cable in again; multipath -ll shows when the path is back." },
 			Judge: judgePath,
 		},
 		{
-			Name: "san", About: "The node loses the SAN: it must be fenced, and its VMs started elsewhere.",
+			Name: drillSAN, About: "The node loses the SAN: it must be fenced, and its VMs started elsewhere.",
 			Do:    func(s Subject) string { return "Pull all SAN cables of " + s.Node + ". It will be switched off." },
 			Undo:  func(s Subject) string { return "Plug the cables in, and start " + s.Node + "." },
 			Judge: judgeLoss,
 		},
 		{
-			Name: "network", About: "The node loses the cluster's network: it must be fenced, and its VMs started elsewhere.",
+			Name: drillNetwork, About: "The node loses the cluster's network: it must be fenced, and its VMs started elsewhere.",
 			Do:    func(s Subject) string { return "Pull the network cables of " + s.Node + ". It will be switched off." },
 			Undo:  func(s Subject) string { return "Plug the cables in, and start " + s.Node + "." },
 			Judge: judgeLoss,
 		},
 		{
-			Name: "migration", About: "A VM is migrated live: it must run on the other node, with its disks there alone.",
+			Name: drillMigration, About: "A VM is migrated live: it must run on the other node, with its disks there alone.",
 			Do:    func(s Subject) string { return fmt.Sprintf("onevm migrate --live %d %s", s.VM, s.Node) },
 			Undo:  func(Subject) string { return "Migrate it back, to see the other way." },
 			Judge: judgeMigration,
@@ -72,7 +80,7 @@ func (d Drill) Ready(s Subject, v *View) error {
 	if v.factsOf(s.Node) == nil {
 		return fmt.Errorf("%w: there is no node %q", ErrNotReady, s.Node)
 	}
-	if d.Name != "migration" {
+	if d.Name != drillMigration {
 		return nil
 	}
 	switch vm := v.vm(s.VM); {
@@ -110,7 +118,7 @@ func (d Drill) judgeWith(v *View, do func(*judge)) []Finding {
 }
 
 func judgePath(s Subject, before, after *View) []Finding {
-	return Drill{Name: "path"}.judgeWith(after, func(j *judge) {
+	return Drill{Name: drillPath}.judgeWith(after, func(j *judge) {
 		f := after.factsOf(s.Node)
 		if f == nil {
 			j.fail(s.Node, nil, "it does not answer any more: one path was not all of them?")
@@ -189,7 +197,7 @@ func survivor(j *judge, n Node, lost string) {
 }
 
 func judgeMigration(s Subject, _, after *View) []Finding {
-	return Drill{Name: "migration"}.judgeWith(after, func(j *judge) {
+	return Drill{Name: drillMigration}.judgeWith(after, func(j *judge) {
 		vm := after.vm(s.VM)
 		if vm == nil || vm.LCMState != opennebula.LCMRunning || vm.Last() == nil || vm.Last().Hostname != s.Node {
 			j.fail("", fix("", "onevm show %d", s.VM), "OpenNebula does not have VM %d running on %s", s.VM, s.Node)

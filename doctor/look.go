@@ -55,7 +55,7 @@ func Look(ctx context.Context, front FrontEnd, records Records, ask Ask, operati
 }
 
 func lookAtNode(ctx context.Context, front FrontEnd, ask Ask, operation, name string) Node {
-	n := Node{Name: name}
+	n := Node{Name: name, Asked: time.Now()}
 	if n.Err = opennebula.CheckHost(name); n.Err != nil {
 		return n
 	}

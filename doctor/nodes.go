@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -8,13 +10,14 @@ import (
 	"one-clvm/agent/facts"
 	"one-clvm/cxmrc"
 	"one-clvm/internal/lazyregexp"
+	"one-clvm/opennebula"
 	sudoers "one-clvm/sudoers.d"
 	"one-clvm/udev"
 )
 
 // install is how a file that the suite ships gets to its place.
 func install(n Node, v *View, name, path, mode, then string) *Fix {
-	return fix(n.Name, "%s doctor print %s | install -o root -g root -m %s /dev/stdin %s%s", v.FrontEnd.Program, name, mode, path, then)
+	return fix(n.Name, "%s doctor print %s | install -D -o root -g root -m %s /dev/stdin %s%s", v.FrontEnd.Program, name, mode, path, then)
 }
 
 // adviceInError is a command that the error of an agent ends with.
@@ -79,7 +82,7 @@ func versions(j *judge) {
 }
 
 // Clocks that differ more than this are told; GFS2 takes the times of files from the node
-// that wrote them. The way of an answer costs something, too.
+// that wrote them.
 const (
 	skewTold = 2 * time.Second
 	skewBad  = 30 * time.Second
@@ -87,7 +90,7 @@ const (
 
 func clocks(j *judge) {
 	j.each(func(n Node, f *facts.Facts) {
-		skew := f.Finished.Sub(n.Answered)
+		skew := skewOf(n, f)
 		if skew.Abs() <= skewTold {
 			return
 		}
@@ -107,14 +110,25 @@ func clocks(j *judge) {
 	j.ok("within %s", skewTold)
 }
 
+// skewOf is how much a node's clock is ahead of the front-end's at least; negative is behind.
+// A node began after it was asked, and ended before its answer was there: only a clock that
+// says otherwise is wrong, however long the ways took.
+func skewOf(n Node, f *facts.Facts) time.Duration {
+	if ahead := f.Finished.Sub(n.Answered); ahead > 0 {
+		return ahead
+	}
+	return min(0, f.Started.Sub(n.Asked))
+}
+
 // packages that programs come from, as Debian calls them.
 var packages = map[string]string{
+	"corosync": "corosync", "virsh": "libvirt-daemon", "qemu-img": "qemu-utils", "find": "findutils",
 	"lvm": "lvm2", "dmsetup": "dmsetup", "lvmlockctl": "lvm2-lockd", "dlm_tool": "dlm-controld", "sanlock": "sanlock", "gfs2_edit": "gfs2-utils",
 	"mkfs.xfs": "xfsprogs", "mkfs.btrfs": "btrfs-progs", "mkfs.vfat": "dosfstools", "mkfs.ext2": "e2fsprogs", "mkfs.ext3": "e2fsprogs", "mkfs.ext4": "e2fsprogs", "mkswap": "util-linux",
 }
 
 // oldestLVM has reports in JSON.
-var oldestLVM = []int{2, 2, 158}
+const oldestLVM = "2.02.158"
 
 func programs(j *judge) {
 	j.each(func(n Node, f *facts.Facts) {
@@ -124,10 +138,50 @@ func programs(j *judge) {
 			}
 		}
 		if f.LVM != nil && older(f.LVM.Version, oldestLVM) {
-			j.fail(n.Name, nil, "LVM %s is too old: 2.02.158 is the first with reports in JSON", f.LVM.Version)
+			j.fail(n.Name, upgrade(n, "lvm"), "LVM %s is too old: %s is the first with reports in JSON", f.LVM.Version, oldestLVM)
 		}
 	})
-	j.ok("all programs that are needed")
+	differing(j)
+	storing := slices.ContainsFunc(j.Oned.Datastores, func(ds opennebula.Datastore) bool { return ds.DSMAD == ours })
+	if storing && !j.FrontEnd.Installed("qemu-img") {
+		j.warn("", fix("", "apt-get install %s", packages["qemu-img"]), "qemu-img is not installed on the front-end: no image can be made of a QCOW2 disk")
+	}
+	j.ok("all programs that are needed, of the same versions")
+}
+
+func upgrade(n Node, program string) *Fix {
+	return fix(n.Name, "apt-get install --only-upgrade %s", packages[program])
+}
+
+// differing: nodes of a cluster lock, and move VMs, together.
+func differing(j *judge) {
+	newest := map[string]string{}
+	j.each(func(_ Node, f *facts.Facts) {
+		for program, version := range versionsOf(f) {
+			if older(newest[program], version) {
+				newest[program] = version
+			}
+		}
+	})
+	j.each(func(n Node, f *facts.Facts) {
+		versions := versionsOf(f)
+		for _, program := range sortedKeys(versions) {
+			if older(versions[program], newest[program]) {
+				j.warn(n.Name, upgrade(n, program), "%s is %s, and %s on another node: what was tried there may not work here", program, versions[program], newest[program])
+			}
+		}
+	})
+}
+
+func versionsOf(f *facts.Facts) map[string]string {
+	all := maps.Clone(f.Versions)
+	if all == nil {
+		all = map[string]string{}
+	}
+	if f.LVM != nil && f.LVM.Version != "" {
+		all["lvm"] = f.LVM.Version
+	}
+	return all
 }
 
 // needed are the programs that a node cannot do without, for what it is.
@@ -135,7 +189,7 @@ func needed(f *facts.Facts) []string {
 	if f.LVM == nil && len(f.FileGroups) > 0 {
 		return []string{"mkfs.ext4"}
 	}
-	list := []string{"lvm", "dmsetup"}
+	list := []string{"lvm", "dmsetup", "find"}
 	if f.LVM != nil {
 		for _, g := range f.LVM.Groups {
 			switch g.LockManager {
@@ -185,7 +239,7 @@ func agentConfs(j *judge) {
 		}
 		allowed := cfg.List("ALLOWED_VGS")
 		for _, group := range j.groups() {
-			if !contains(allowed, group) {
+			if !slices.Contains(allowed, group) {
 				j.fail(n.Name, setting(n, "ALLOWED_VGS", strings.Join(append(allowed, group), " ")), "volume group %s is not in ALLOWED_VGS: every verb there is refused", group)
 			}
 		}
@@ -196,15 +250,6 @@ func agentConfs(j *judge) {
 // setting changes a variable in agent.conf, or adds it.
 func setting(n Node, name, value string) *Fix {
 	return fix(n.Name, `sed -i -e '/^%s=/d' -e '$a %s="%s"' %s`, name, name, value, facts.AgentFile)
-}
-
-func contains(list []string, word string) bool {
-	for _, w := range list {
-		if w == word {
-			return true
-		}
-	}
-	return false
 }
 
 func udevRules(j *judge) {
@@ -266,7 +311,11 @@ func libvirt(j *judge) {
 			}
 		}
 		if f.Files[facts.PolkitOld].Missing && f.Files[facts.PolkitFile].Missing && f.Files[facts.LibvirtFile].Content == "" {
-			j.warn(n.Name, nil, "nothing that is known here (%s, %s, unix_sock_group) lets oneadmin use libvirt's socket; try on the node: runuser -u oneadmin -- virsh -c qemu:///system list", facts.PolkitOld, facts.PolkitFile)
+			set := install(n, j.View, "polkit", facts.PolkitFile, "0644", "")
+			if f.PolkitKeys {
+				set = install(n, j.View, "pkla", facts.PolkitOld, "0644", "")
+			}
+			j.warn(n.Name, set, "nothing that is known here (%s, %s, unix_sock_group) lets oneadmin use libvirt's socket; try on the node: runuser -u oneadmin -- virsh -c qemu:///system list", facts.PolkitOld, facts.PolkitFile)
 		}
 	})
 	if installed == 0 {
@@ -301,19 +350,36 @@ func hookWay(j *judge) {
 			j.warn(n.Name, fix(n.Name, "runuser -u oneadmin -- ssh-copy-id %s", f.FrontEnd.Host), "oneadmin does not reach %s from there, so the cluster cannot tell OpenNebula of a failover: %s", f.FrontEnd.Host, f.FrontEnd.Error)
 		}
 	})
-	j.ok("oneadmin on the nodes reaches the front-end by ssh")
+	j.each(hookInstalled(j))
+	j.ok("the nodes reach the front-end by ssh")
 }
 
-// older compares a version such as 2.03.16 with another one. One that cannot be read is not.
-func older(version string, than []int) bool {
-	for i, part := range strings.Split(version, ".") {
-		n, err := strconv.Atoi(part)
-		if err != nil || i >= len(than) {
-			return false
-		}
-		if n != than[i] {
-			return n < than[i]
+// hookInstalled: where a cluster manager starts VMs, its hook must be able to tell.
+func hookInstalled(j *judge) func(n Node, f *facts.Facts) {
+	return func(n Node, f *facts.Facts) {
+		switch {
+		case f.Hook != nil && f.Hook.Error != "":
+			key := `ssh root@%s ssh-keygen -y -f /etc/one-clvm/hook.key | sed 's|^|command="/usr/libexec/one-clvm/one-migrate-hook receive",restrict |' >> ~oneadmin/.ssh/authorized_keys`
+			j.fail(n.Name, fix("", key, n.Name), "the hook does not reach the front-ends of %s: %s. The command lets its key in", f.Hook.Host, f.Hook.Error)
+		case f.Hook == nil && (f.Pacemaker != nil || f.RGManager != nil):
+			j.warn(n.Name, fix(n.Name, "echo FRONTENDS=%s > %s", j.FrontEnd.Name, facts.HookFile), "%s is missing: nobody tells OpenNebula where the cluster has started VMs; see docs/hook.md for the rest of it", facts.HookFile)
 		}
 	}
-	return false
+}
+
+// older compares versions such as 2.03.16. What is no number ends a version.
+func older(version, than string) bool {
+	return slices.Compare(numbers(version), numbers(than)) < 0
+}
+
+func numbers(version string) []int {
+	var all []int
+	for _, part := range strings.Split(version, ".") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			break
+		}
+		all = append(all, n)
+	}
+	return all
 }

@@ -25,7 +25,27 @@ func disks(j *judge) {
 			}
 		}
 	})
+	discards(j)
 	j.ok("all paths run; zeroing is done by the devices")
+}
+
+// discards: with WIPE=discard a deleted disk's data stays where the device cannot discard.
+func discards(j *judge) {
+	for _, ds := range j.Oned.Datastores {
+		cfg, err := j.FrontEnd.Config.WithDatastore(ds.Template, ds.Origin())
+		if ds.TMMAD != ours || err != nil || cfg.String("WIPE") != "discard" {
+			continue
+		}
+		told := false
+		j.each(func(n Node, f *facts.Facts) {
+			_, sees := state(f, cfg.String("VG_NAME"))
+			i := slices.IndexFunc(f.Disks, func(d facts.Disk) bool { return d.DiscardMax == 0 })
+			if sees && i >= 0 && !told {
+				told = true
+				j.fail("", fix("", `echo 'WIPE = "delete"' | onedatastore update --append %d /dev/stdin`, ds.ID), "datastore %d has WIPE=discard, and disk %s on %s cannot discard: nothing is done against the data of deleted disks", ds.ID, f.Disks[i].Name, n.Name)
+			}
+		})
+	}
 }
 
 func scsiState(j *judge, n Node, d facts.Disk) {
@@ -67,6 +87,10 @@ func budget(j *judge) {
 			if d.QueueWithoutPath {
 				j.add(severityOf(leased), n.Name, fix(n.Name, "multipathd disablequeueing map %s", d.Multipath), "%s waits for ever when no path is left: VMs hang instead of being started elsewhere, and a lease of sanlock is lost after %d s; set no_path_retry in multipath.conf", d.Multipath, sanlockLease)
 			}
+			if leased && d.QueueTime > sanlockLease {
+				most := d.QueueRetries * sanlockLease / d.QueueTime
+				j.fail(n.Name, fix(n.Name, `sed -i -E 's/(no_path_retry[[:space:]]+)"?%d"?/\1%d/' /etc/multipath.conf && multipathd reconfigure`, d.QueueRetries, most), "%s waits %d s when no path is left, and sanlock gives a lease up after %d s: the watchdog resets the node before its VMs are told", d.Multipath, d.QueueTime, sanlockLease)
+			}
 			for _, leg := range append(d.Paths, d) {
 				if leased && leg.Timeout > scsiTimeoutMost {
 					j.warn(n.Name, fix(n.Name, "echo %d > /sys/block/%s/device/timeout", scsiTimeoutMost, leg.Name), "a request to %s may take %d s: two of them are longer than sanlock waits (%d s)", leg.Name, leg.Timeout, sanlockLease)
@@ -82,12 +106,13 @@ func budget(j *judge) {
 
 // budgetOf is the clocks that run when a node is lost, the longest of each kind.
 func budgetOf(v *View) string {
-	request, token := 0, 0
+	request, token, queue := 0, 0, 0
 	for _, n := range v.Nodes {
 		if n.Facts == nil {
 			continue
 		}
 		for _, d := range n.Facts.Disks {
+			queue = max(queue, d.QueueTime)
 			for _, leg := range append(d.Paths, d) {
 				request = max(request, leg.Timeout)
 			}
@@ -96,7 +121,7 @@ func budgetOf(v *View) string {
 			token = max(token, n.Facts.Cluster.Token)
 		}
 	}
-	return fmt.Sprintf("a request to a disk ends after %d s, the cluster loses a node after %s, sanlock a lease after %d s", request, time.Duration(token)*time.Millisecond, sanlockLease)
+	return fmt.Sprintf("a request to a disk ends after %d s, multipath gives up after another %d s, the cluster loses a node after %s, sanlock a lease after %d s", request, queue, time.Duration(token)*time.Millisecond, sanlockLease)
 }
 
 func severityOf(bad bool) Severity {

@@ -89,6 +89,7 @@ const (
 
 func metadata(j *judge) {
 	done := map[string]bool{}
+	size, most := int64(0), int64(0)
 	j.each(func(n Node, f *facts.Facts) {
 		for _, group := range j.groups() {
 			g, ok := state(f, group)
@@ -98,13 +99,16 @@ func metadata(j *judge) {
 			done[g.UUID] = true
 			half := g.MetadataSize / 2
 			used := 100 * (half - min(g.MetadataFree, half)) / half
+			if size == 0 || used > most {
+				size, most = g.MetadataSize, used
+			}
 			if used < metadataTold {
 				continue
 			}
 			j.add(severityOf(used >= metadataBad), "", largerMetadata(n, f, group), "the metadata area of volume group %s is %d %% full: soon no volume can be made, renamed or tagged; NEW-DISK is a further disk of the SAN", group, used)
 		}
 	})
-	j.ok("room for more volumes")
+	j.ok("an area of %d KiB is %d %% full", size>>10, most)
 }
 
 // largerMetadata: areas cannot grow. A further disk gets a large one, and the small ones
@@ -119,8 +123,31 @@ func largerMetadata(n Node, f *facts.Facts, group string) *Fix {
 	return fix(n.Name, "pvcreate --metadatasize 64m NEW-DISK && vgextend %s NEW-DISK && pvchange --metadataignore y %s", group, strings.Join(old, " "))
 }
 
+// Shares of a volume group's space that are left, percent.
+const (
+	groupTold = 10
+	groupBad  = 1
+)
+
+func freeSpace(j *judge) {
+	done := map[string]bool{}
+	j.each(func(n Node, f *facts.Facts) {
+		for _, group := range j.groups() {
+			g, ok := state(f, group)
+			if !ok || done[g.UUID] || g.Size == 0 {
+				continue
+			}
+			done[g.UUID] = true
+			if left := 100 * g.Free / g.Size; left < groupTold {
+				j.add(severityOf(left < groupBad), "", fix(n.Name, "vgextend %s NEW-DISK", group), "%d %% of volume group %s are free (%d MiB); NEW-DISK is a further disk of the SAN, and tm-clvm audit shows what deleted VMs have left", left, group, g.Free>>20)
+			}
+		}
+	})
+	j.ok("enough for new disks")
+}
+
 // scanLVsSince is the first LVM that can be told not to look into volumes.
-var scanLVsSince = []int{2, 2, 182}
+const scanLVsSince = "2.02.182"
 
 func guests(j *judge) {
 	j.each(func(n Node, f *facts.Facts) {

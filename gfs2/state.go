@@ -9,9 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"one-clvm/internal/membership"
+	"one-clvm/internal/mounts"
 	"one-clvm/internal/run"
 )
 
@@ -55,16 +54,18 @@ func DeviceOf(root string, table Table) string {
 	return "/dev/" + filepath.Base(target)
 }
 
-// At finds the file system that is mounted at a directory. ErrNotGFS2.
+// At finds the file system that is mounted at a directory, of which no part is a symbolic
+// link. ErrNotGFS2.
 func At(point string) (Table, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(point, &st); err != nil {
+	all, err := mounts.Read("/")
+	if err != nil {
 		return Table{}, fmt.Errorf("%s: %w", point, err)
 	}
-	here, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return Table{}, fmt.Errorf("%s: %w", point, ErrNotGFS2) // of no block device
+	m := mounts.Of(all, filepath.Clean(point))
+	if m.Type != "gfs2" {
+		return Table{}, fmt.Errorf("%s: %w", point, ErrNotGFS2)
 	}
+	here, err := os.Readlink("/sys/dev/block/" + m.Number)
 	if err != nil {
 		return Table{}, fmt.Errorf("%s: %w", point, err)
 	}

@@ -80,7 +80,7 @@ func TestParseDatastoreOfOldVersions(t *testing.T) {
 func TestParseHost(t *testing.T) {
 	host, err := ParseHost(reader(t, "host-0.xml"))
 	require.NoError(t, err)
-	assert.Equal(t, &Host{ID: 0, Name: "node1", State: 0, ClusterID: 0}, host)
+	assert.Equal(t, &Host{ID: 0, Name: "node1", State: 0, ClusterID: 0, VMMAD: "rhcs"}, host)
 	assert.True(t, host.Usable())
 	for _, state := range []HostState{HostError, HostDisabled, HostMonitoringError, HostMonitoringDisabled, HostOffline} {
 		assert.False(t, (&Host{State: state}).Usable())

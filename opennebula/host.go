@@ -26,6 +26,7 @@ type Host struct {
 	State     HostState
 	ClusterID int // None outside of clusters
 	VMs       []int
+	VMMAD     string // the driver of its VMs
 	MemUsage  int64 // MiB that oned counts for its VMs
 }
 
@@ -81,6 +82,7 @@ func readHost(root *etree.Element) (*Host, error) {
 	h.State = HostState(f.number(None, "STATE"))
 	h.ClusterID = f.number(None, "CLUSTER_ID")
 	h.VMs = f.ids("VMS")
+	h.VMMAD = f.text("VM_MAD")
 	if share := root.SelectElement("HOST_SHARE"); share != nil {
 		used := &fields{element: share, object: f.object}
 		h.MemUsage = used.mebibytes("MEM_USAGE") >> 10 // it is in KiB

@@ -40,7 +40,7 @@ const partTime = 20 * time.Second
 // tools are the programs that the suite may need on a node.
 var tools = []string{
 	"lvm", "lvmlockctl", "lvmlockd", "clvmd", "dmsetup", "dlm_tool", "dlm_controld", "corosync-cmapctl", "cman_tool", "sanlock", "multipathd",
-	"crm_mon", "clustat", "gfs2_edit", "mkfs.gfs2", "mkfs.ext2", "mkfs.ext3", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mkfs.vfat", "mkswap", "virsh", "chronyc", "runuser", "ssh",
+	"crm_mon", "clustat", "gfs2_edit", "mkfs.gfs2", "mkfs.ext2", "mkfs.ext3", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mkfs.vfat", "mkswap", "virsh", "chronyc", "runuser", "ssh", "find",
 }
 
 // The files that are looked at.
@@ -52,6 +52,7 @@ const (
 	PolkitFile  = "/etc/polkit-1/rules.d/50-one-clvm.rules"
 	QemuFile    = "/etc/libvirt/qemu.conf"
 	LibvirtFile = "/etc/libvirt/libvirtd.conf"
+	HookFile    = "/etc/one-clvm/hook.conf"
 )
 
 // inspectedFiles, and of those that may hold secrets the settings that are told.
@@ -77,8 +78,8 @@ func (c Collector) Collect(ctx context.Context) *Facts {
 	w := &collecting{Collector: c, facts: &Facts{Version: c.Version, Owner: c.Owner, Started: c.Now(), Unknown: map[string]string{}}}
 	var group errgroup.Group
 	for name, part := range map[string]func(context.Context) error{
-		"host": w.host, "files": w.files, "lvm": w.lvm, "homes": w.homes, "cluster": w.clusterAndHomes,
-		"sanlock": w.sanlock, "pacemaker": w.pacemaker, "rgmanager": w.rgmanager, "front-end": w.reach,
+		"host": w.host, "files": w.files, "versions": w.versions, "lvm": w.lvm, "homes": w.homes, "cluster": w.clusterAndHomes,
+		"sanlock": w.sanlock, "pacemaker": w.pacemaker, "rgmanager": w.rgmanager, "front-end": w.reach, "hook": w.hook,
 	} {
 		group.Go(func() error { w.part(ctx, name, part); return nil })
 	}
@@ -183,8 +184,27 @@ func (w *collecting) files(context.Context) error {
 		}
 		all[name] = file
 	}
-	w.set(func(f *Facts) { f.Files = all })
+	devices := fenceDevices(w.read("etc/dlm/dlm.conf"))
+	_, noRules := os.Stat(filepath.Dir(w.path(PolkitFile)))
+	_, noKeys := os.Stat(filepath.Dir(filepath.Dir(w.path(PolkitOld))))
+	w.set(func(f *Facts) {
+		f.Files, f.FenceDevices, f.PolkitKeys = all, devices, noRules != nil && noKeys == nil
+	})
 	return nil
+}
+
+// fenceDevices are the names of those in dlm.conf(5); what stands behind them may be secret.
+func fenceDevices(conf string) []string {
+	var names []string
+	for line := range strings.Lines(conf) {
+		switch words := strings.Fields(line); {
+		case len(words) >= 3 && words[0] == "device":
+			names = append(names, words[1])
+		case len(words) >= 2 && words[0] == "fence_all":
+			names = append(names, filepath.Base(words[1]))
+		}
+	}
+	return names
 }
 
 // onlySettings keeps the lines NAME = VALUE with these names.
@@ -295,6 +315,21 @@ func (w *collecting) clusterAndHomes(ctx context.Context) error {
 		}
 	})
 	return errors.Join(err, w.gfs2(ctx, dlm))
+}
+
+// hookProgram knows its own way to the front-ends.
+const hookProgram = "/usr/libexec/one-clvm/one-migrate-hook"
+
+func (w *collecting) hook(ctx context.Context) error {
+	if _, err := os.Stat(w.path(HookFile)); err != nil {
+		return nil //nolint:nilerr // without it nobody is told
+	}
+	r := &Reach{Host: HookFile}
+	if _, err := w.Runner.Run(ctx, run.Cmd{Path: hookProgram, Args: []string{"ping"}}); err != nil {
+		r.Error = err.Error()
+	}
+	w.set(func(f *Facts) { f.Hook = r })
+	return nil
 }
 
 func (w *collecting) reach(ctx context.Context) error {

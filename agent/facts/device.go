@@ -1,8 +1,6 @@
 package facts
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -11,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 
-	"one-clvm/internal/run"
 	"one-clvm/lvm"
 )
 
@@ -165,19 +162,4 @@ func (w *collecting) disk(name string) Disk {
 // isVolume says whether the path is that of a logical volume on this node.
 func (w *collecting) isVolume(path string) bool {
 	return strings.HasPrefix(w.read("sys/block/"+w.deviceName(path)+"/dm/uuid"), "LVM-")
-}
-
-// queueing asks device-mapper which multipath devices wait for ever when no path is left.
-func (w *collecting) queueing(ctx context.Context, disks []Disk) error {
-	for i := range disks {
-		if disks[i].Multipath == "" {
-			continue
-		}
-		result, err := w.Runner.Run(ctx, run.Cmd{Path: "dmsetup", Args: []string{"table", disks[i].Multipath}})
-		if err != nil {
-			return fmt.Errorf("multipath: %w", err)
-		}
-		disks[i].QueueWithoutPath = strings.Contains(string(result.Stdout), "queue_if_no_path")
-	}
-	return nil
 }

@@ -21,10 +21,13 @@ type Facts struct {
 	Finished time.Time `json:"finished"` // right before the answer
 	Memory   int64     `json:"memory"`   // bytes
 	Systemd  bool      `json:"systemd"`  // services are started by systemctl
-	Owner    string    `json:"owner"`    // that devices and homes are to have
+	// PolkitKeys: polkit is one that reads .pkla files (0.105 and older).
+	PolkitKeys bool   `json:"polkit_keys,omitempty"`
+	Owner      string `json:"owner"` // that devices and homes are to have
 
-	Tools map[string]bool `json:"tools"` // programs, and whether they are there
-	Files map[string]File `json:"files"` // by path, see inspectedFiles
+	Tools    map[string]bool   `json:"tools"`              // programs, and whether they are there
+	Versions map[string]string `json:"versions,omitempty"` // of those that versioned has
+	Files    map[string]File   `json:"files"`              // by path, see inspectedFiles
 
 	LVM        *lvm2.Inspection `json:"lvm,omitempty"`
 	FileGroups []string         `json:"file_groups,omitempty"` // file-backed volume groups
@@ -33,15 +36,18 @@ type Facts struct {
 	Disks      []Disk           `json:"disks"`                 // below the physical volumes
 	Sanlock    *Sanlock         `json:"sanlock"`               // nil: it does not run
 
-	Cluster   *membership.Cluster `json:"cluster"` // nil: no corosync, no cman
-	DLM       *membership.DLM     `json:"dlm"`     // nil: dlm_controld does not run
-	Pacemaker *Pacemaker          `json:"pacemaker"`
-	RGManager *RGManager          `json:"rgmanager"`
+	Cluster *membership.Cluster `json:"cluster"` // nil: no corosync, no cman
+	DLM     *membership.DLM     `json:"dlm"`     // nil: dlm_controld does not run
+	// FenceDevices are those in dlm.conf, by name.
+	FenceDevices []string   `json:"fence_devices,omitempty"`
+	Pacemaker    *Pacemaker `json:"pacemaker"`
+	RGManager    *RGManager `json:"rgmanager"`
 
 	Homes []Home       `json:"homes"`
 	GFS2  []gfs2.State `json:"gfs2"`
 
 	FrontEnd *Reach `json:"front_end,omitempty"` // nil: it was not asked for
+	Hook     *Reach `json:"hook,omitempty"`      // as the cluster's hook goes; nil: it is not configured
 
 	// Unknown is why a part could not be looked at, by the part's name.
 	Unknown map[string]string `json:"unknown,omitempty"`
@@ -77,6 +83,8 @@ type Disk struct {
 	DiscardMax       int64  `json:"discard_max"`         // bytes by one request; 0: it cannot
 	WriteZeroesMax   int64  `json:"write_zeroes_max"`
 	QueueWithoutPath bool   `json:"queue_without_path,omitempty"` // a multipath device waits for ever
+	QueueRetries     int    `json:"queue_retries,omitempty"`      // no_path_retry, where it does not
+	QueueTime        int    `json:"queue_time,omitempty"`         // and how long that is, seconds
 }
 
 // Sanlock is the state of sanlock and its watchdog.

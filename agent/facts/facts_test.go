@@ -40,6 +40,8 @@ var nodeFiles = map[string]string{
 	"proc/sys/kernel/hostname": "node1\n",
 	"proc/self/mountinfo":      "28 1 0:20 / / rw,relatime - overlay root rw\n36 28 8:16 / /ds/0 rw,noatime - gfs2 /dev/sdb rw,rgrplvb\n37 28 0:5 / /a\\040b rw - tmpfs none rw\n",
 	"etc/one-clvm/agent.conf":  "ALLOWED_VGS=vg-one\n",
+	"etc/one-clvm/hook.conf":   "FRONTENDS=fe\n",
+	"etc/dlm/dlm.conf":         "enable_fencing=1\n# device old\ndevice lab /usr/sbin/fence_lab passwd=secret\nconnect lab node=1 port=node1\nfence_all /usr/sbin/dlm_stonith\n",
 	"etc/libvirt/qemu.conf":    "# user = \"root\"\nuser = \"oneadmin\"\nvnc_password = \"secret\"\n",
 	"ds/0/42/deployment.0":     "",
 	"ds/0/x":                   "",
@@ -84,8 +86,11 @@ func TestCollect(t *testing.T) {
 	root := node(t, nodeFiles, nodeLinks)
 	f := collect(t, root, programs{
 		"stat": "4096 524208 519574 519574\n", "dlm_tool": "name          home\nmembers       1 2 \n",
+		"find": "42/disk.0\x00/dev/vg-one/lv-one-42-0\x00x/disk.1\x00/etc\x0042/disk.x\x00/etc\x00", hookProgram: "all of [fe] answer\n", "corosync": "Corosync Cluster Engine, version '3.1.7'\n",
 		"gfs2_edit": "journal0: 0x12    8MB dirty.\njournal1: 0x81b   8MB clean.\n",
-	}, "dlm_tool", "gfs2_edit")
+	}, "dlm_tool", "gfs2_edit", "corosync")
+	assert.Equal(t, map[string]string{"corosync": "3.1.7"}, f.Versions)
+	assert.Equal(t, []string{"lab", "dlm_stonith"}, f.FenceDevices, "and no passwords")
 	assert.Equal(t, "node1", f.Hostname)
 	assert.Equal(t, int64(983736<<10), f.Memory)
 	assert.Equal(t, []string{"files"}, f.FileGroups)
@@ -104,6 +109,7 @@ func TestCollect(t *testing.T) {
 	assert.Equal(t, 2, f.GFS2[0].Journals)
 	assert.Equal(t, "/dev/sdb", f.GFS2[0].Device)
 	assert.NotEmpty(t, f.FrontEnd.Error, "runuser fails here")
+	assert.Equal(t, &Reach{Host: HookFile}, f.Hook)
 	assert.Empty(t, f.Unknown)
 }
 
@@ -140,6 +146,27 @@ func TestDevices(t *testing.T) {
 	require.Len(t, disks[0].Paths, 2)
 	assert.Equal(t, Disk{Name: "sda", State: "running", Timeout: 30, WriteZeroesMax: 2147483136}, disks[0].Paths[0])
 	assert.Equal(t, "offline", disks[1].State, "LVM does not see it, but it is told")
+
+	w.Runner = programs{"dmsetup": "0 100 multipath 1 queue_if_no_path 0 1 1\n", "multipathd": "name   queueing\nmpatha 12 chk\ndefaults {\n\tpolling_interval 5\n}\n"}
+	require.NoError(t, w.queueing(t.Context(), disks))
+	assert.False(t, disks[0].QueueWithoutPath, "multipathd ends it")
+	assert.Equal(t, []int{12, 60}, []int{disks[0].QueueRetries, disks[0].QueueTime})
+}
+
+func TestEndOfQueueing(t *testing.T) {
+	const maps = "name  queueing\nmpatha 12 chk\nmpathb on\nmpathc -\nmpathd 40 sec\n"
+	retries, ends := retriesOf(maps, "mpatha")
+	assert.True(t, ends)
+	assert.Equal(t, 12, retries)
+	_, ends = retriesOf(maps, "mpathd")
+	assert.True(t, ends)
+	for _, name := range []string{"mpathb", "mpathc", "mpathe", "name"} {
+		_, ends = retriesOf(maps, name)
+		assert.False(t, ends, name)
+	}
+	assert.Equal(t, 5, pollingInterval("defaults {\n\tverbosity 2\n\tpolling_interval 5\n\tmax_polling_interval 20\n"))
+	assert.Equal(t, 10, pollingInterval("\tpolling_interval \"10\"\n"))
+	assert.Zero(t, pollingInterval("max_polling_interval 20\n"))
 }
 
 func TestMapperName(t *testing.T) {
@@ -150,14 +177,6 @@ func TestMapperName(t *testing.T) {
 	}
 	_, _, ok := splitMapperName("mpatha")
 	assert.False(t, ok)
-}
-
-func TestMounts(t *testing.T) {
-	mounts, err := parseMounts(strings.NewReader(nodeFiles["proc/self/mountinfo"] + "broken line\n38 28 0:9 / /ds/0 ro - tmpfs none rw\n"))
-	require.NoError(t, err)
-	assert.Equal(t, "tmpfs", mountOf(mounts, "/ds/0/42").kind, "the last one at a place is seen")
-	assert.Equal(t, "/a b", mountOf(mounts, "/a b/c").point)
-	assert.Equal(t, "/", mountOf(mounts, "/ds/01").point)
 }
 
 // The XML of section 2.6 of crm_mon's schema, cut to what is read.

@@ -1,88 +1,29 @@
 package facts
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 
 	"one-clvm/gfs2"
 	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/membership"
+	"one-clvm/internal/mounts"
 	"one-clvm/internal/run"
 )
-
-// mount is one line of /proc/self/mountinfo.
-type mount struct {
-	point, kind, source string
-	options             []string
-}
-
-// parseMounts reads /proc/self/mountinfo, see proc(5). The last of several mounts at one
-// place is the one that is seen.
-func parseMounts(r io.Reader) ([]mount, error) {
-	var all []mount
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		before, after, found := strings.Cut(lines.Text(), " - ")
-		left, right := strings.Fields(before), strings.Fields(after)
-		if !found || len(left) < 6 || len(right) < 3 {
-			continue
-		}
-		m := mount{point: unescape(left[4]), kind: right[0], source: unescape(right[1])}
-		for _, option := range strings.Split(left[5]+","+right[2], ",") {
-			if !slices.Contains(m.options, option) {
-				m.options = append(m.options, option)
-			}
-		}
-		all = append(all, m)
-	}
-	return all, lines.Err()
-}
-
-var octal = lazyregexp.New(`\\[0-7]{3}`)
-
-// unescape undoes what the kernel does to blanks in names.
-func unescape(text string) string {
-	return octal.ReplaceAllStringFunc(text, func(s string) string {
-		n, err := strconv.ParseUint(s[1:], 8, 8)
-		if err != nil {
-			return s
-		}
-		return string([]byte{byte(n)})
-	})
-}
-
-// mountOf finds the file system that a path is on.
-func mountOf(all []mount, name string) mount {
-	var best mount
-	for _, m := range all {
-		inside := m.point == "/" || name == m.point || strings.HasPrefix(name, m.point+"/")
-		if inside && len(m.point) >= len(best.point) {
-			best = m
-		}
-	}
-	return best
-}
 
 var number = lazyregexp.New(`^[0-9]{1,9}$`)
 
 // homes looks at all directories DATASTORE below HOME_BASE.
 func (w *collecting) homes(ctx context.Context) error {
-	file, err := os.Open(w.path("proc/self/mountinfo"))
+	mounted, err := mounts.Read(w.Root)
 	if err != nil {
 		return err
-	}
-	mounts, err := parseMounts(file)
-	if err := errors.Join(err, file.Close()); err != nil {
-		return fmt.Errorf("mounts: %w", err)
 	}
 	homes := []Home{}
 	for _, base := range w.HomeBases {
@@ -92,7 +33,7 @@ func (w *collecting) homes(ctx context.Context) error {
 		}
 		for _, e := range entries {
 			if number.MatchString(e.Name()) {
-				homes = append(homes, w.home(ctx, path.Join(base, e.Name()), mounts))
+				homes = append(homes, w.home(ctx, path.Join(base, e.Name()), mounted))
 			}
 		}
 	}
@@ -102,10 +43,10 @@ func (w *collecting) homes(ctx context.Context) error {
 
 // home looks into a datastore's directory, unless its file system is one that would not
 // answer.
-func (w *collecting) home(ctx context.Context, name string, mounts []mount) Home {
-	m := mountOf(mounts, name)
-	h := Home{Path: name, Device: m.source, Point: m.point, Type: m.kind, Options: m.options, Links: []Link{}}
-	if m.kind == "gfs2" && w.unusable(m) {
+func (w *collecting) home(ctx context.Context, name string, mounted []mounts.Mount) Home {
+	m := mounts.Of(mounted, name)
+	h := Home{Path: name, Device: m.Source, Point: m.Point, Type: m.Type, Options: m.Options, Links: []Link{}}
+	if m.Type == "gfs2" && w.unusable(m) {
 		h.Error = "it is withdrawn or frozen on this node"
 		return h
 	}
@@ -115,7 +56,7 @@ func (w *collecting) home(ctx context.Context, name string, mounts []mount) Home
 		err = h.readSpace(string(result.Stdout))
 	}
 	if err == nil {
-		h.Links, err = w.links(name)
+		h.Links, err = w.links(ctx, name)
 	}
 	if err != nil {
 		h.Error = err.Error()
@@ -124,11 +65,11 @@ func (w *collecting) home(ctx context.Context, name string, mounts []mount) Home
 }
 
 // unusable says whether a file system must not be touched.
-func (w *collecting) unusable(m mount) bool {
+func (w *collecting) unusable(m mounts.Mount) bool {
 	tables, _ := gfs2.Mounted(w.Root) // told by the cluster's part
 	for _, table := range tables {
 		s, err := gfs2.ReadState(w.Root, table)
-		if err == nil && (s.Withdrawn || s.Frozen) && gfs2.DeviceOf(w.Root, table) == "/dev/"+w.deviceName(m.source) {
+		if err == nil && (s.Withdrawn || s.Frozen) && gfs2.DeviceOf(w.Root, table) == "/dev/"+w.deviceName(m.Source) {
 			return true
 		}
 	}
@@ -160,32 +101,21 @@ const maxLinks = 4096
 
 var diskName = lazyregexp.New(`^disk\.[0-9]{1,9}$`)
 
-// links are the links DATASTORE/VM/disk.N. What is no link is no business of ours.
-func (w *collecting) links(name string) ([]Link, error) {
+// links are the links DATASTORE/VM/disk.N. What is no link is no business of ours. A
+// program looks for them: reading a directory of a cluster's file system can wait in the
+// kernel for ever, and this process must be able to end all the same.
+func (w *collecting) links(ctx context.Context, name string) ([]Link, error) {
+	result, err := w.Runner.Run(ctx, run.Cmd{Path: "find", Args: []string{"-H", name, "-mindepth", "2", "-maxdepth", "2", "-ignore_readdir_race",
+		"-type", "l", "-name", "disk.*", "-printf", `%P\0%l\0`}})
 	links := []Link{}
-	vms, err := os.ReadDir(w.path(name))
-	if err != nil {
-		return links, err
-	}
-	for _, vm := range vms {
-		if !number.MatchString(vm.Name()) || !vm.IsDir() {
-			continue
-		}
-		entries, err := os.ReadDir(w.path(path.Join(name, vm.Name())))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // just deleted
-		}
-		if err != nil {
-			return links, err
-		}
-		for _, e := range entries {
-			full := path.Join(name, vm.Name(), e.Name())
-			if target, err := os.Readlink(w.path(full)); err == nil && diskName.MatchString(e.Name()) && len(links) < maxLinks {
-				links = append(links, Link{Path: full, Target: target})
-			}
+	words := strings.Split(string(result.Stdout), "\x00")
+	for i := 0; i+1 < len(words) && len(links) < maxLinks; i += 2 {
+		vm, disk := path.Split(words[i])
+		if number.MatchString(path.Clean(vm)) && diskName.MatchString(disk) {
+			links = append(links, Link{Path: path.Join(name, words[i]), Target: words[i+1]})
 		}
 	}
-	return links, nil
+	return links, err
 }
 
 // gfs2 puts together what the kernel, dlm and the device say of each mounted GFS2.

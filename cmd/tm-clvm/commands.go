@@ -54,7 +54,7 @@ func commands() []command.Command {
 			Sentence: "Lists the volumes of volume groups, as this node or all nodes see them.",
 			More: []string{
 				"As this node sees them it lists all groups of agent.conf; with --cluster it asks the nodes that oned knows for one.",
-				"Exit status: 0 volumes were listed, 1 filters were given and none matches, 2 it could not look.",
+				"Exit status: 0 none of those listed takes a person, 1 some do (foreign, lost, wipe-failed), 2 it could not look. With --prometheus 1 says that the file could not be written.",
 			},
 		},
 		{
@@ -63,10 +63,10 @@ func commands() []command.Command {
 			More:     []string{command.StatusOfLooking},
 		},
 		{
-			Name: "doctor", Args: "[drill [NAME NODE] | print sudoers|udev|oned.conf]", Most: 3, Setup: setupDoctor,
+			Name: "doctor", Args: "[drill [NAME NODE] | print sudoers|udev|polkit|pkla|oned.conf|vm_mad]", Most: 3, Setup: setupDoctor,
 			Sentence: "Checks everything that a working installation needs, on all nodes at once, and names what mends it; changes nothing.",
 			More: []string{command.StatusOfLooking, "doctor drill lists what should have been tried before an installation is relied on; with a name it says what to do, and looks what comes of it.",
-				"doctor print FILE prints a file as the suite ships it."},
+				"doctor print FILE prints what the suite ships: sudoers, udev, polkit (pkla for 0.105 and older), and the sections of oned.conf."},
 		},
 		{
 			Name: "gfs2", Args: "format DEVICE|VG/VOLUME | check DIR | journals DIR | grow DIR", Least: 2, Most: 2, Setup: setupGFS2,

@@ -4,23 +4,30 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/pflag"
 
 	"one-clvm/doctor"
 	"one-clvm/internal/command"
+	"one-clvm/internal/run"
+	"one-clvm/internal/terminal"
 	"one-clvm/internal/version"
 	"one-clvm/opennebula"
 	"one-clvm/plan"
+	"one-clvm/polkit"
 	sudoers "one-clvm/sudoers.d"
 	"one-clvm/udev"
 )
 
 // shipped are the files that doctor prints, for commands that install them.
-var shipped = map[string]string{"sudoers": sudoers.Rule, "udev": udev.Rules, "oned.conf": doctor.Settings}
+var shipped = map[string]string{
+	"sudoers": sudoers.Rule, "udev": udev.Rules, "polkit": polkit.Rules, "pkla": polkit.Authority,
+	"oned.conf": doctor.Settings, "vm_mad": doctor.ClusterVMM,
+}
 
 // setupDoctor judges the installation; it changes nothing.
 func setupDoctor(flags *pflag.FlagSet) command.Action {
@@ -63,7 +70,7 @@ func runDoctor(ctx context.Context, hosts []string, asJSON bool, io command.Stdi
 func printShipped(name string, io command.Stdio) error {
 	text, ok := shipped[name]
 	if !ok {
-		return fmt.Errorf("%w: there are sudoers, udev and oned.conf", command.ErrUsage)
+		return fmt.Errorf("%w: there are %s", command.ErrUsage, strings.Join(slices.Sorted(maps.Keys(shipped)), ", "))
 	}
 	_, err := fmt.Fprint(io.Out, text)
 	return err
@@ -82,24 +89,27 @@ func look(ctx context.Context, hosts []string, io command.Stdio) (*doctor.View, 
 	if err != nil {
 		return nil, err
 	}
-	front := doctor.FrontEnd{Name: driver.FrontEnd, Version: version.String(), Config: driver.Config, Program: driver.Config.String("AGENT")}
+	release, err := opennebula.DetectVersion(opennebula.RemotesDir())
+	if err != nil {
+		return nil, err
+	}
+	front := doctor.FrontEnd{
+		Name: driver.FrontEnd, Version: version.String(), OpenNebula: release, Config: driver.Config, Program: driver.Config.String("AGENT"), Installed: run.Installed,
+	}
+	front.Trials, front.TrialsErr = doctor.ReadTrials(driver.Config.String("STATE_DIR"))
 	return doctor.Look(ctx, front, records, driver.Ask, plan.NewOperation, hosts)
 }
 
-// Colours of severities, ANSI.
-var colours = map[doctor.Severity]string{doctor.OK: "\x1b[32m", doctor.Warn: "\x1b[33m", doctor.Fail: "\x1b[31m"}
+var colours = map[doctor.Severity]terminal.Colour{doctor.OK: terminal.Good, doctor.Warn: terminal.Warn, doctor.Fail: terminal.Bad}
 
 func printDiagnosis(found []doctor.Finding, io command.Stdio) error {
-	begin, end := func(doctor.Severity) string { return "" }, ""
-	if coloured(io) {
-		begin, end = func(s doctor.Severity) string { return colours[s] }, "\x1b[0m"
-	}
+	paint := terminal.For(io.Out)
 	for _, f := range found {
 		subject := f.Check
 		if f.Node != "" {
 			subject += " on " + f.Node
 		}
-		if _, err := fmt.Fprintf(io.Out, "%s%-4s%s  %s: %s\n", begin(f.Severity), f.Severity, end, subject, f.Text); err != nil {
+		if _, err := fmt.Fprintf(io.Out, "%s  %s: %s\n", paint.Paint(colours[f.Severity], fmt.Sprintf("%-4s", f.Severity)), subject, f.Text); err != nil {
 			return err
 		}
 		if f.Fix == nil {
@@ -110,10 +120,4 @@ func printDiagnosis(found []doctor.Finding, io command.Stdio) error {
 		}
 	}
 	return nil
-}
-
-// coloured: on a terminal, unless NO_COLOR is set (no-color.org).
-func coloured(io command.Stdio) bool {
-	file, ok := io.Out.(*os.File)
-	return ok && isatty.IsTerminal(file.Fd()) && os.Getenv("NO_COLOR") == ""
 }

@@ -11,13 +11,14 @@ import (
 
 	"one-clvm/doctor"
 	"one-clvm/internal/command"
+	"one-clvm/polkit"
 	sudoers "one-clvm/sudoers.d"
 	"one-clvm/udev"
 )
 
 // What doctor prints is what is shipped, byte by byte: its output is installed.
 func TestDoctorPrints(t *testing.T) {
-	for name, want := range map[string]string{"sudoers": sudoers.Rule, "udev": udev.Rules, "oned.conf": doctor.Settings} {
+	for name, want := range map[string]string{"sudoers": sudoers.Rule, "udev": udev.Rules, "oned.conf": doctor.Settings, "vm_mad": doctor.ClusterVMM, "polkit": polkit.Rules, "pkla": polkit.Authority} {
 		status, stdout, _ := tmClvm("doctor", "print", name)
 		assert.Zero(t, status, name)
 		assert.Equal(t, want, stdout)

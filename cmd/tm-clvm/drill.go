@@ -52,6 +52,10 @@ func runDrill(ctx context.Context, name string, s doctor.Subject, wait time.Dura
 		}
 		found := d.Judge(s, before, after)
 		if len(found) == 0 {
+			trial := doctor.Trial{Drill: name, Node: s.Node, At: time.Now().UTC().Truncate(time.Second)}
+			if err := trial.Remember(before.FrontEnd.Config.String("STATE_DIR")); err != nil {
+				return err
+			}
 			_, err := fmt.Fprintf(io.Out, "ok    drill %s: as it must be, after %s\n\n  %s\n", name, time.Since(started).Round(time.Second), d.Undo(s))
 			return err
 		}

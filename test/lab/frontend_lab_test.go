@@ -108,13 +108,18 @@ type result struct {
 func (s *site) verb(stdin io.Reader, name string, argv ...string) result {
 	r, err := run.Exec{}.Run(s.Context(), run.Cmd{
 		Path: s.program, Args: append([]string{name}, argv...), Stdin: stdin,
-		Env: []string{"ONE_LOCATION=" + s.directory, "ONE_AUTH=" + s.directory + "/one_auth", "ONE_XMLRPC=" + s.oned.URL()},
+		Env: s.environment(),
 	})
 	var failed *run.Error
 	if err != nil && !errors.As(err, &failed) {
 		s.Errorf("%s: %v", name, err)
 	}
 	return result{r.Status, string(r.Stdout), string(r.Stderr)}
+}
+
+// environment is that of programs of the front-end.
+func (s *site) environment() []string {
+	return []string{"ONE_LOCATION=" + s.directory, "ONE_AUTH=" + s.directory + "/one_auth", "ONE_XMLRPC=" + s.oned.URL()}
 }
 
 func (s *site) ok(name string, argv ...string) {
