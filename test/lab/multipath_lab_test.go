@@ -34,11 +34,11 @@ blacklist {
 `
 
 // overPaths makes the group's physical volume a multipath device with two paths.
-func (s *site) overPaths(n *cluster.Node) (first, second cluster.Path) {
+func (s *site) overPaths(n *cluster.Node, configuration string) (first, second cluster.Path) {
 	s.Helper()
 	second, err := n.AddPath(s.Context())
 	require.NoError(s, err)
-	require.NoError(s, n.Put(s.Context(), "/etc/multipath.conf", strings.NewReader(multipathConf), 0o644, 0))
+	require.NoError(s, n.Put(s.Context(), "/etc/multipath.conf", strings.NewReader(configuration), 0o644, 0))
 	s.Output(s.T, n, "modprobe", "-a", "dm-multipath", "dm-round-robin", "dm-service-time")
 	s.Output(s.T, n, "multipathd")
 	s.eventually(func() bool { return s.activePaths(n) == 2 }, "both paths are up")
@@ -68,7 +68,7 @@ func TestLostPath(t *testing.T) {
 	t.Parallel()
 	s := start(t, profile.Single, nil)
 	n := s.Nodes[0]
-	first, second := s.overPaths(n)
+	first, second := s.overPaths(n, multipathConf)
 	const mib = 128
 	image := lvm.ImageName(lvm.DefaultPrefix, 1).String()
 	s.imageVolume(1, mib)
