@@ -27,7 +27,8 @@ const recovery = 4 * time.Minute
 // otherVM runs on node2, where the drills are done.
 const otherVM = 43
 
-// The drills, with the test for the administrator who pulls cables. The last one takes a node.
+// The drills, with the test for the administrator who pulls cables. Then a fault that
+// can only be mended by a node that starts anew.
 func TestDrills(t *testing.T) {
 	t.Parallel()
 	c := startClinic(t)
@@ -39,6 +40,7 @@ func TestDrills(t *testing.T) {
 		{"path", func() { c.losePath(two) }},
 		{"migration", func() { c.migrate(vmID, one, two) }},
 		{"network", func() { c.loseNetwork(two, one) }},
+		{"withdrawn", func() { c.withdraw(two) }},
 	}
 	for _, s := range steps {
 		started := time.Now()
@@ -168,4 +170,21 @@ func (c clinic) loseNetwork(n, other *cluster.Node) {
 	})
 	c.joins(n)
 	require.Empty(c, c.examine(), "fencing was seen working, and the node is back")
+}
+
+// withdraw: a node that gave its GFS2 up can only be started anew.
+func (c clinic) withdraw(n *cluster.Node) {
+	// Whoever withdraws waits for the others to recover the journal.
+	c.Output(c.T, n, "sh", "-c", "(echo 1 > /sys/fs/gfs2/lab:home/withdraw) < /dev/null > /dev/null 2>&1 &")
+	c.awaits("it has withdrawn", func() bool { return c.Output(c.T, n, "cat", "/sys/fs/gfs2/lab:home/withdraw") == "1\n" })
+	f := c.find("GFS2", n.Name, "has withdrawn")
+	require.Equal(c, n.Name, f.Fix.On)
+	ctx, cancel := context.WithTimeout(c.Context(), recovery)
+	defer cancel()
+	fencings := c.fencings(n)
+	_, err := n.Output(ctx, "sh", "-c", f.Fix.Command)
+	require.Error(c, err, "it does not come back")
+	c.awaits("it is fenced", func() bool { return c.fencings(n) > fencings })
+	c.joins(n)
+	require.Empty(c, c.examine())
 }
