@@ -41,6 +41,7 @@ func TestDrills(t *testing.T) {
 		{"migration", func() { c.migrate(vmID, one, two) }},
 		{"network", func() { c.loseNetwork(two, one) }},
 		{"withdrawn", func() { c.withdraw(two) }},
+		{"SAN", func() { c.loseSAN(two, one) }},
 	}
 	for _, s := range steps {
 		started := time.Now()
@@ -187,4 +188,19 @@ func (c clinic) withdraw(n *cluster.Node) {
 	c.awaits("it is fenced", func() bool { return c.fencings(n) > fencings })
 	c.joins(n)
 	require.Empty(c, c.examine())
+}
+
+// loseSAN: nothing on this cluster watches its disks; a cluster manager, which the test
+// stands for, fences a node on which a stop fails.
+func (c clinic) loseSAN(n, other *cluster.Node) {
+	c.Output(c.T, other, "lvchange", "-an", cluster.Group+"/"+volume(otherVM, 0))
+	c.Output(c.T, n, "lvchange", "-aey", cluster.Group+"/"+volume(otherVM, 0))
+	c.Output(c.T, n, "chown", "oneadmin:oneadmin", "/dev/"+cluster.Group+"/"+volume(otherVM, 0))
+	c.runs(otherVM, n)
+	fencings := c.fencings(n)
+	c.drill("san", n, func() {
+		require.NoError(c, n.BreakDisks(c.Context()))
+		c.Output(c.T, other, "fence_lab", "-o", "off", "-n", n.Name)
+		c.takenOver(n, other, fencings, otherVM)
+	})
 }
