@@ -37,7 +37,7 @@ func (c *session) revertImage(ctx context.Context, g lvm.Group) error {
 	}
 	all := snapshotsOf(volumes, image)
 	if c.req.Remove && len(all) == 0 && image.Tags.Get(tagReverting) == "" {
-		return nil // an earlier attempt has ended it
+		return deactivate(ctx, g, image.Name) // an earlier attempt has ended it, but for that perhaps
 	}
 	from, err := c.findSnapshot(g, volumes, image)
 	if err != nil {
