@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -95,6 +96,9 @@ func (h *LibvirtHook) prepare(ctx context.Context, vm int, document io.Reader) e
 	return j.volumes.set(ctx, Here, lvm.Exclusive, nil)
 }
 
+// harmless attributes of a disk's source name no other place.
+var harmless = []string{"startupPolicy", "index"}
+
 // onlyOwn: every disk is a volume of the VM, or a file in its home. The file that a cluster
 // starts a VM from lies where oneadmin can write.
 func onlyOwn(document io.Reader, disks map[int]lvm.Volume, files string) error {
@@ -112,11 +116,12 @@ func onlyOwn(document io.Reader, disks map[int]lvm.Volume, files string) error {
 	}
 	for _, source := range doc.Root().FindElements("devices/disk//source") {
 		for _, a := range source.Attr {
-			if !strings.Contains(a.Value, "/") {
+			if slices.Contains(harmless, a.Key) {
 				continue
 			}
-			if inHome, err := path.Match(files, path.Clean(a.Value)); !own[a.Value] && (!inHome || err != nil) {
-				return fmt.Errorf("%w: the disk %s is neither a volume of the VM nor a file in its home", domain.ErrRefused, a.Value)
+			inHome, err := path.Match(files, path.Clean(a.Value))
+			if !own[a.Value] && (!inHome || err != nil) {
+				return fmt.Errorf("%w: the disk %s=%s is neither a volume of the VM nor a file in its home", domain.ErrRefused, a.Key, a.Value)
 			}
 		}
 	}

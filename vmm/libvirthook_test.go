@@ -21,7 +21,7 @@ func (n *node) hook(t *testing.T, document string, argv ...string) error {
 
 // own is a domain as libvirt hands it to the hook.
 const own = `<domain type='kvm' id='7'><name>one-42</name><devices><emulator>/usr/libexec/qemu-kvm</emulator>` +
-	`<disk type='block' device='disk'><source dev='/dev/vg-one/lv-one-42-0'/></disk><disk type='file' device='cdrom'><source file='HOME/disk.2'/></disk></devices></domain>`
+	`<disk type='block' device='disk'><source dev='/dev/vg-one/lv-one-42-0'/></disk><disk type='file' device='cdrom'><source file='HOME/disk.2' index='1'/></disk></devices></domain>`
 
 func (n *node) own() string { return strings.ReplaceAll(own, "HOME", n.home()) }
 
@@ -71,6 +71,9 @@ func TestLibvirtHookRefuses(t *testing.T) {
 		"a device of the node": func(_ *node, text string) string { return strings.Replace(text, "<devices>", "<devices><hostdev/>", 1) },
 		"options of the emulator": func(_ *node, text string) string {
 			return strings.Replace(text, "<devices>", "<qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'/><devices>", 1)
+		},
+		"a volume of a pool": func(_ *node, text string) string {
+			return strings.Replace(text, "<source dev='/dev/vg-one/lv-one-42-0'/>", "<source pool='default' volume='web'/>", 1)
 		},
 		"no document": func(*node, string) string { return "" },
 	} {
