@@ -158,6 +158,8 @@ func TestVolumes(t *testing.T) {
 		"tagged as another disk":      {state(&active, volume("lv-one-42-0", lvm.DiskTags(42, 1, 101)...)), Tags, "lvrename", nil},
 		"tagged as another image":     {state(nil, volume("lv-oneimg-8", "one", "image=7")), Tags, "lvrename", nil},
 		"an image":                    {state(nil, image(7)), "", "", nil},
+		"an image left active":        {state(nil, in(exclusive, image(7))), Stale, "on node1: lvchange -an vg-one/lv-oneimg-7", nil},
+		"an image that is read":       {state(nil, open(in(exclusive, image(7)))), "", "", nil},
 		"an image in use":             {state(using(7), in(exclusive, image(7, "vm=42", "disk=0", "ds=101"))), "", "", nil},
 		"lent to nobody":              {state(nil, image(7, "vm=42", "disk=0", "ds=101")), Lent, "gives it back", []string{"node1 unlink"}},
 		"lent to another disk":        {state(using(9), in(exclusive, image(7, "vm=42", "disk=0", "ds=101"))), Lent, "gives it back", nil},

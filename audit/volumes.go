@@ -163,6 +163,9 @@ func (s *State) judgeImage(v seen) (Finding, bool) {
 	case v.Tags.Has(lvm.TagBuilding) && (record.State == opennebula.ImageReady || record.State == opennebula.ImageError) && len(v.open()) == 0:
 		return Finding{Kind: Unfinished, Object: s.object(v), Why: fmt.Sprintf("operation %s never completed image %d", v.Tags.Get(lvm.TagOp), image),
 			Repair: fmt.Sprintf("oneimage delete %d, and make it again", image)}, true
+	case !lent && record.State == opennebula.ImageReady && len(v.holders) > 0 && len(v.open()) == 0: // used by nobody
+		return Finding{Kind: Stale, Object: s.object(v), Why: fmt.Sprintf("it is active on %s, and nobody uses image %d", holderNames(v.holders), image),
+			Repair: fmt.Sprintf("on %s: lvchange -an %s", holderNames(v.holders), s.object(v))}, true
 	case !lent:
 		return Finding{}, false
 	}
