@@ -27,7 +27,7 @@ type Host struct {
 	ClusterID int // None outside of clusters
 	VMs       []int
 	VMMAD     string // the driver of its VMs
-	MemUsage  int64 // MiB that oned counts for its VMs
+	MemUsage  int64  // MiB that oned counts for its VMs
 }
 
 // Usable says that oned neither found the host dead nor was told to leave it alone.

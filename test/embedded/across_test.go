@@ -3,6 +3,7 @@
 package embedded
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -66,7 +67,10 @@ func (s *site) deleteHomeIn(ds int) {
 func (s *site) volumesOf(group string) []lvm.Volume {
 	s.Helper()
 	var out []lvm.Volume
-	require.NoError(s, json.Unmarshal([]byte(s.root(program, "volumes", "--vg", group, "--json")), &out))
+	result, err := s.machine.Run(context.WithoutCancel(s.Context()), testbed.Command{Argv: []string{program, "volumes", "--vg", group, "--json"}, Root: true})
+	require.NoError(s, err)
+	require.Less(s, result.Status, 2, result.Stderr) // 1: some are not as they should be
+	require.NoError(s, json.Unmarshal([]byte(result.Stdout), &out))
 	return slices.DeleteFunc(out, func(v lvm.Volume) bool { return s.bystander != nil && v.Name == bystanderName })
 }
 
