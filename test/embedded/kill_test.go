@@ -58,7 +58,7 @@ var elsewhere = map[string]string{
 	"mkimage.filled":      "a person's command, no verb: TestMkimageIsKilled",
 	"mkimage.published":   "the same",
 	"mkimage.allocated":   "the same",
-	"mkimage.unstaged":    "the same",
+	"mkimage.unstaged":    "likewise, and of an image on the SAN: what a kill leaves is in docs/mkimage.md",
 	"gfs2.exclusive":      "a person's command, which needs a cluster with dlm; test/lab has one",
 	"gfs2.made":           "the same",
 	"gfs2.released":       "the same",
