@@ -89,7 +89,7 @@ LAB_PACKAGES = $(addprefix ./,$(sort $(dir $(shell git ls-files '*_lab_test.go')
 
 .PHONY: test-lab
 test-lab: deps ## Run the tests on emulated nodes that share a SAN (LABFLAGS=-short: a part)
-	@.ci/go-test lab -tags lab -p 2 -parallel 2 -count 1 -timeout 60m $(LABFLAGS) $(LAB_PACKAGES)
+	@.ci/go-test lab -tags lab -p 1 -parallel 2 -count 1 -timeout 60m $(LABFLAGS) $(LAB_PACKAGES)
 
 .PHONY: lab
 lab: deps ## Start such nodes to work on (PROFILE=cluster) and say how to use them
