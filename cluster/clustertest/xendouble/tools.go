@@ -210,7 +210,8 @@ func (c *Cluster) client(n *Node, program string, args []string) double.Reply {
 		to.Domains[name] = n.Domains[name]
 		delete(n.Domains, name)
 	default:
-		return failure(2, "command not implemented")
+		c.violation("%s is no word that a driver may say to xl or xm", args[0])
+		return failure(1, "command not implemented") // xl's own text for a word that it does not know
 	}
 	return double.Reply{}
 }
