@@ -75,7 +75,7 @@ func inProcess(t *testing.T, tools *rhcs.Cluster) *clustertest.Subject {
 	}
 	on := map[string]*cluster.Executor{}
 	for _, name := range []string{"node1", "node2"} {
-		runner := &double.Node{Name: name, Tools: tools, Guard: &guard, Now: clock.Now, Spend: func(d time.Duration) { time.Sleep(d / 1000) }}
+		runner := &double.Node{Name: name, Tools: tools, Guard: &guard, Clock: clock}
 		on[name] = executor(t, runner, clock, lock, func() (text []byte, err error) {
 			guarded(func() { text = []byte(tools.Node(name).Config) })
 			return text, nil
@@ -104,6 +104,7 @@ func TestConformance(t *testing.T) {
 	dir := t.TempDir()
 	tools, err := rhcs.New(configuration(2, "automatic"))
 	require.NoError(t, err)
+	tools.Delays = rhcs.Delays{Start: 30 * time.Millisecond, Stop: 20 * time.Millisecond, Move: 20 * time.Millisecond, Load: 10 * time.Millisecond} // by the programs' own clock
 	require.NoError(t, double.Install(dir, tools, []string{"node1", "node2"}, rhcs.Programs))
 	with := func(do func(*rhcs.Cluster)) {
 		state := &rhcs.Cluster{}

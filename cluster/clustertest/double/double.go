@@ -140,7 +140,7 @@ func Main(tools Tools) int {
 	if err != nil {
 		panic(err)
 	}
-	time.Sleep(reply.Took)
+	time.Sleep(reply.Took) // nothing to await: the tool that this stands for blocks until its work is done
 	fmt.Print(reply.Stdout)
 	fmt.Fprint(os.Stderr, reply.Stderr)
 	return reply.Status

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"time"
 
+	"one-clvm/cluster"
 	"one-clvm/internal/run"
 )
 
@@ -16,8 +16,7 @@ type Node struct {
 	Name  string
 	Tools Tools
 	Guard *sync.Mutex
-	Now   func() time.Time
-	Spend func(time.Duration)
+	Clock cluster.Clock // what a call takes is slept on it
 }
 
 // Run implements run.Runner.
@@ -33,9 +32,11 @@ func (n *Node) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 		}
 	}
 	n.Guard.Lock()
-	reply := n.Tools.Call(n.Name, c.Path, c.Args, string(stdin), n.Now())
+	reply := n.Tools.Call(n.Name, c.Path, c.Args, string(stdin), n.Clock.Now())
 	n.Guard.Unlock()
-	n.Spend(reply.Took)
+	if err := n.Clock.Sleep(ctx, reply.Took); err != nil { // the call is given up, what it began goes on
+		return run.Result{Status: -1}, err
+	}
 	return Result(c, reply)
 }
 
