@@ -79,7 +79,7 @@ func (c *session) snapClone(ctx context.Context, g lvm.Group, home *home, steps 
 	if err != nil {
 		return Result{}, err
 	}
-	steps.Push("remove volume "+name, func(ctx context.Context) error { return c.removeSnapshot(ctx, g, v) })
+	steps.Push("remove volume "+name, func(ctx context.Context) error { return c.removeClone(ctx, g, v) })
 	failpoint.Hit("snapclone.taken")
 	res := Result{Volume: v.Name, Path: v.Path, Size: v.Size, Clean: true}
 	return res, c.complete(ctx, g, home, v, steps)
@@ -161,12 +161,19 @@ func (c *session) setMode(ctx context.Context, g lvm.Group, v lvm.Volume, mode l
 	return g.Volume(ctx, v.Name)
 }
 
-// removeClone removes a disk that is a snapshot of its image.
+// removeClone removes a disk that is a snapshot of its image, which is left first: as long as
+// the disk is there, the same request comes back to both.
+//
+//	origin.left         the disk, active no more
+//	unsnapshot.removed  nothing
 func (c *session) removeClone(ctx context.Context, g lvm.Group, v lvm.Volume) error {
-	if err := c.removeSnapshot(ctx, g, v); err != nil {
+	if err := released(ctx, g, v, "remove", "end what has it open on this node first"); err != nil {
 		return err
 	}
-	return c.alone(ctx, g, v.Origin, func() error { return c.leaveOrigin(ctx, g, v.Origin, v.Name) })
+	if err := c.alone(ctx, g, v.Origin, func() error { return c.leaveOrigin(ctx, g, v.Origin, v.Name) }); err != nil {
+		return err
+	}
+	return c.removeSnapshot(ctx, g, v)
 }
 
 // refuseClone refuses what LVM does not do with a snapshot.

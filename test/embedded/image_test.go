@@ -205,7 +205,10 @@ func snapCloneScenes() []scene {
 		{name: "MV of a snapshot from the front-end", cxmrc: snapshots, before: parked, argv: verb("mv", at("frontend", 0), at("node2", 0), ofImage), after: is(lvm.Exclusive)},
 		{name: "DELETE of a snapshot", cxmrc: snapshots, before: cloned, argv: verb("delete", at("node1", 0), ofImage), after: func(s *site) {
 			assert.Equal(s, []string{imageVolume(sanImage)}, s.names())
-			assert.False(s, exists(device(0))) // the image may be left active: the next verb on it here ends that
+			assert.False(s, exists(device(0)))
+			v, err := s.group().Volume(s.Context(), imageVolume(sanImage))
+			require.NoError(s, err)
+			assert.Equal(s, lvm.Off, v.Mode)
 		}},
 	}
 }
