@@ -58,8 +58,8 @@ var elsewhere = map[string]string{
 	"mkimage.filled":      "a person's command, no verb: TestMkimageIsKilled",
 	"mkimage.published":   "the same",
 	"mkimage.allocated":   "the same",
-	"mkimage.unstaged":    "likewise, and of an image on the SAN: what a kill leaves is in docs/mkimage.md",
-	"gfs2.exclusive":      "a person's command, which needs a cluster with dlm; test/lab has one",
+	"mkimage.unstaged":    "likewise, and of an image on the SAN: killed nowhere yet, what is left is in docs/mkimage.md",
+	"gfs2.exclusive":      "a person's command, which needs a cluster with dlm: killed nowhere yet",
 	"gfs2.made":           "the same",
 	"gfs2.released":       "the same",
 	"gfs2.journals":       "the same",
@@ -67,7 +67,7 @@ var elsewhere = map[string]string{
 	"rgmanager.given":     "needs rgmanager, whose double is in the test's process: cluster/rgmanager",
 	"rgmanager.loaded":    "the same",
 	"rgmanager.updated":   "the same",
-	"cxm.linked":          "of cxm, which the driver does not reach yet: cluster/cxm",
+	"cxm.linked":          "of cxm, which the driver does not reach yet: killed nowhere",
 	"cxm.unlinked":        "the same",
 }
 
