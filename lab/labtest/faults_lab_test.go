@@ -188,18 +188,21 @@ func TestDiskFaultsAreOfOneNode(t *testing.T) {
 	require.NoError(t, read(reader, 60))
 }
 
-func TestFull(t *testing.T) {
+func TestFullGroup(t *testing.T) {
 	t.Parallel()
 	c := labtest.Start(t, profile.Single)
 	n := c.Nodes[0]
 	require.NoError(t, n.FillGroup(t.Context()))
 	_, err := n.Output(t.Context(), "lvcreate", "-y", "-L", "4m", "-n", "lv-one-1-0", cluster.Group)
 	require.ErrorContains(t, err, "insufficient free space")
+}
 
-	c = labtest.Start(t, profile.Cluster)
-	n = c.Nodes[1]
+func TestFullHome(t *testing.T) {
+	t.Parallel()
+	c := labtest.Start(t, profile.Cluster)
+	n := c.Nodes[1]
 	require.NoError(t, n.FillHome(t.Context(), 1<<20))
-	_, err = n.Output(t.Context(), "fallocate", "-l", "64M", filepath.Join(cluster.Home, "more"))
+	_, err := n.Output(t.Context(), "fallocate", "-l", "64M", filepath.Join(cluster.Home, "more"))
 	require.ErrorContains(t, err, "No space left")
 }
 

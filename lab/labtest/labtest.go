@@ -31,9 +31,11 @@ import (
 // Cluster is the cluster of one test.
 type Cluster struct{ *cluster.Cluster }
 
-// Start starts a cluster for the test, and ends it with the test.
+// Start starts a cluster for the test as soon as there is room for its nodes, and ends it
+// with the test. A test has one cluster at a time.
 func Start(t *testing.T, p profile.Profile) Cluster {
 	t.Helper()
+	takeRoom(t, p.Nodes)
 	started := time.Now()
 	c, err := cluster.Start(t.Context(), cluster.Options{Profile: p, Progress: os.Stderr})
 	require.NoError(t, err)

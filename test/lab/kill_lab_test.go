@@ -465,6 +465,7 @@ func (m *matrix) run(t *testing.T, drawn int, lives ...life) {
 func TestKillMatrix(t *testing.T) {
 	t.Parallel()
 	t.Run("single", func(t *testing.T) {
+		t.Parallel()
 		m := startMatrix(t, profile.Single)
 		m.run(t, 40, snapshotLife, saveLife)
 		for _, name := range []string{"livebackup.snapshot", "local.proven", "local.written", "local.kept", "lvm.written"} {
@@ -472,6 +473,7 @@ func TestKillMatrix(t *testing.T) {
 		}
 	})
 	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
 		startMatrix(t, profile.Cluster).run(t, 35, windowLife, imageLife)
 	})
 }
