@@ -335,7 +335,7 @@ func decideRestore(o Order, s State) (Plan, error) {
 // it where it was, and never becomes a stop.
 func decideMigrate(o Order, s State) (Plan, error) {
 	c, p := s.Service, o.Service.Patience
-	if c.On(o.To) && c.Pending == "" && !s.Domain.Alive() {
+	if c.On(o.To) && c.Pending == "" && s.Domain.Alive() == (s.Self == o.To) {
 		return thawed(c, Plan{Note: "it is there already"}), nil
 	}
 	if len(s.Nodes) == 1 {

@@ -3,6 +3,7 @@ package tm
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -51,7 +52,7 @@ func (d *Driver) window(call opennebula.Call, cfg *cxmrc.Config) []plan.Step {
 		source, target := set(call.From, lvm.Shared), set(call.To, lvm.Shared)
 		backSource, backTarget := set(call.From, lvm.Exclusive), set(call.To, lvm.Off)
 		source.Undo, target.Undo = &backSource, &backTarget
-		return []plan.Step{source, target}
+		return d.unlessArrived(call, cfg, source, target)
 	case "postmigrate":
 		steps := []plan.Step{set(call.From, lvm.Off), set(call.To, lvm.Exclusive)}
 		for i := range steps {
@@ -61,6 +62,50 @@ func (d *Driver) window(call opennebula.Call, cfg *cxmrc.Config) []plan.Step {
 		return steps
 	}
 	return []plan.Step{set(call.To, lvm.Off), set(call.From, lvm.Exclusive)}
+}
+
+// unlessArrived opens the window, unless the VM is at its target already: the hook has oned
+// repeat a move that the cluster has made, from a node that cannot have the disks any more, or
+// is dead. Asked is only when the source fails: then the target has them all for itself, in
+// use, and goes on so.
+func (d *Driver) unlessArrived(call opennebula.Call, cfg *cxmrc.Config, source, target plan.Step) []plan.Step {
+	arrived := false
+	source.Mend = func(ctx context.Context, failed error) error {
+		var err error
+		if arrived, err = d.runsOn(ctx, call.To, call, cfg); err != nil || !arrived {
+			return errors.Join(failed, err)
+		}
+		d.Report.Info("VM %d is on %s already, its disks stay as they are: %v", call.VM, call.To, failed)
+		return nil
+	}
+	open := target
+	target.Here = func(ctx context.Context) error {
+		if arrived {
+			return nil
+		}
+		return d.Step(ctx, open)
+	}
+	return []plan.Step{source, target}
+}
+
+// runsOn: a node has all disks of the VM exclusively, and in use.
+func (d *Driver) runsOn(ctx context.Context, host string, call opennebula.Call, cfg *cxmrc.Config) (bool, error) {
+	q := agent.Request{Op: agent.OpVolumes, Operation: plan.NewOperation(), Group: cfg.String("VG_NAME")}
+	res, err := d.Agents.Do(ctx, host, q, agent.Transfer{})
+	if err != nil {
+		return false, err
+	}
+	ours, disks := lvm.NewTags(lvm.TagOurs, lvm.KeyTag(lvm.TagVM, call.VM)), 0
+	for _, v := range res.Volumes {
+		if !v.Tags.Has(ours...) || v.Tags.Has(lvm.TagQuarantine) || v.IsSnapshot() {
+			continue
+		}
+		if v.Mode != lvm.Exclusive || !v.Open {
+			return false, nil
+		}
+		disks++
+	}
+	return disks > 0, nil
 }
 
 // vmOf reads the VM's document, an argument up to 5.8 and standard input since 5.10.

@@ -49,6 +49,42 @@ func TestMigrationEndsOnBothSides(t *testing.T) {
 	}
 }
 
+// A VM that its cluster has moved is told to oned, which asks for the same move again: its
+// source refuses, or is dead.
+func TestPremigrateOfAVMThatHasArrived(t *testing.T) {
+	disk := func(mode lvm.Mode, open bool) lvm.Volume {
+		return lvm.Volume{Name: "lv-one-0-0", Mode: mode, Open: open, Tags: lvm.NewTags(lvm.TagOurs, lvm.KeyTag(lvm.TagVM, 0), lvm.KeyTag(lvm.TagDisk, 0))}
+	}
+	source, look := "node1 activate disk -1 shared", "node2 volumes disk 0"
+	for name, c := range map[string]struct {
+		failure error
+		there   []lvm.Volume
+		arrived bool
+	}{
+		"runs there":               {lvm.ErrLocked, []lvm.Volume{disk(lvm.Exclusive, true)}, true},
+		"runs there, source dead":  {agent.ErrUnreachable, []lvm.Volume{disk(lvm.Exclusive, true)}, true},
+		"one disk of two is there": {lvm.ErrLocked, []lvm.Volume{disk(lvm.Exclusive, true), disk(lvm.Off, false)}, false},
+		"active, and nobody's":     {agent.ErrUnreachable, []lvm.Volume{disk(lvm.Exclusive, false)}, false},
+		"shared":                   {agent.ErrUnreachable, []lvm.Volume{disk(lvm.Shared, true)}, false},
+		"no disk at all":           {agent.ErrUnreachable, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.Stdin = bytes.NewReader(b.document())
+			b.nodes.fail["node1 activate"] = c.failure
+			b.nodes.volumes = map[string][]lvm.Volume{"vg-one": c.there}
+			err := b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101")
+			assert.Equal(t, []string{source, look}, b.nodes.asked)
+			if !c.arrived {
+				require.ErrorIs(t, err, c.failure)
+				return
+			}
+			require.NoError(t, err)
+			assert.Contains(t, b.stderr.String(), "VM 0 is on node2 already")
+		})
+	}
+}
+
 func TestWindowGoesToBothEnds(t *testing.T) {
 	b := newBench(t)
 	b.Stdin = bytes.NewReader(b.document())

@@ -51,6 +51,9 @@ func (d *Driver) Do(ctx context.Context, verb string, argv []string) error {
 	if err == nil {
 		survey, err = d.ask(ctx, d.peer(call), q)
 	}
+	if errors.Is(err, errNoAnswer) && call.Verb == "migrate_local" {
+		err = d.askTarget(ctx, q, err)
+	}
 	if err != nil {
 		return fmt.Errorf("%s of VM %d on %s: %w", call.Verb, call.VM, call.Host, err)
 	}
@@ -169,6 +172,19 @@ func resizes(vm *opennebula.VM, q *Request) error {
 	return nil
 }
 
+// errNoAnswer: of the privileged end nothing is known.
+var errNoAnswer = errors.New("the privileged end did not answer")
+
+// askTarget is for a source that is dead: that the VM runs at its target already, only the
+// target can say. Nothing else is done there.
+func (d *Driver) askTarget(ctx context.Context, q Request, silent error) error {
+	q.Node = q.To
+	if _, err := d.ask(ctx, d.Remote(q.To), q); err != nil {
+		return fmt.Errorf("%w; and on %s: %w", silent, q.To, err)
+	}
+	return nil
+}
+
 // peer is where the privileged end is: on this node, but for a verb that is called on the
 // front-end.
 func (d *Driver) peer(call opennebula.VMMCall) []string {
@@ -194,7 +210,7 @@ func (d *Driver) ask(ctx context.Context, agent []string, q Request) (*Survey, e
 	case answer.done:
 		return answer.survey, nil
 	case err != nil:
-		return nil, fmt.Errorf("the privileged end did not answer: %w; is sudoers.d/one-clvm-vmm installed on this node?", err)
+		return nil, fmt.Errorf("%w: %w; is sudoers.d/one-clvm-vmm installed there?", errNoAnswer, err)
 	}
 	return nil, errors.New("the privileged end ended without a result; run the verb again")
 }

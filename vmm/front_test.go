@@ -112,6 +112,40 @@ func TestMigrateLocalIsMigrateFromTheFrontEnd(t *testing.T) {
 	assert.Equal(t, []any{cluster.VerbMigrate, "node2"}, []any{p.got.Verb, p.got.To})
 }
 
+type runnerFunc func(context.Context, run.Cmd) (run.Result, error)
+
+func (f runnerFunc) Run(ctx context.Context, c run.Cmd) (run.Result, error) { return f(ctx, c) }
+
+// A dead source says nothing: whether the VM is at its target already, the target says.
+func TestMigrateLocalFromADeadNode(t *testing.T) {
+	var asked []string
+	for _, there := range []string{`{"done":true}`, `{"done":true,"error":"one-42 does not run on node2"}`} {
+		asked = nil
+		d, _, _ := front(nil, "")
+		d.Remote = func(host string) []string { return []string{"ssh", host} }
+		d.Runner = runnerFunc(func(ctx context.Context, c run.Cmd) (run.Result, error) {
+			asked = append(asked, c.Args[0])
+			p := &peer{says: there + "\n"}
+			if c.Args[0] == "node1" {
+				p = &peer{err: errors.New("connection timed out")}
+			}
+			r, err := p.Run(ctx, c)
+			if c.Args[0] == "node2" {
+				assert.Equal(t, Request{Verb: cluster.VerbMigrate, VM: 42, Node: "node2", To: "node2", Start: 120, Shutdown: 300, Migrate: 3600, Settle: 60}, p.got)
+			}
+			return r, err
+		})
+		err := d.Do(t.Context(), "migrate_local", []string{"one-42", "node2", "node1", "42", "node1"})
+		assert.Equal(t, []string{"node1", "node2"}, asked)
+		if there == `{"done":true}` {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, "connection timed out")
+			require.ErrorContains(t, err, "and on node2: one-42 does not run on node2")
+		}
+	}
+}
+
 // action is a call's document.
 func action(template string) string {
 	return "<VMM_DRIVER_ACTION_DATA><VM><ID>42</ID><TEMPLATE>" + template + "</TEMPLATE><HISTORY_RECORDS><HISTORY><SEQ>0</SEQ><HOSTNAME>node1</HOSTNAME><DS_ID>101</DS_ID></HISTORY></HISTORY_RECORDS></VM></VMM_DRIVER_ACTION_DATA>"
