@@ -182,7 +182,10 @@ func (x *Executor) act(ctx context.Context, o Order, s Step) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	for _, c := range commands {
+	for i, c := range commands {
+		if i > 0 {
+			failpoint.Hit("cluster.between")
+		}
 		var stdin io.Reader
 		if c.Stdin != "" {
 			stdin = strings.NewReader(c.Stdin)

@@ -21,7 +21,7 @@ const (
 
 // Inspect is what the running domain has.
 func (v *Client) Inspect(ctx context.Context, s cluster.Service) (cluster.Hardware, error) {
-	res, err := v.Runner.Run(ctx, run.Cmd{Path: "virsh", Args: v.args(s, "dumpxml", s.Name)})
+	res, err := v.Runner.Run(ctx, run.Cmd{Path: "virsh", Args: v.args(s, "dumpxml", s.Name), Reads: true})
 	if err != nil {
 		return cluster.Hardware{}, err
 	}

@@ -23,10 +23,10 @@ type Domain struct {
 // domstats: of its domains only the states are known, with a second call.
 func (v *Client) Survey(ctx context.Context, uri string) (map[string]Domain, error) {
 	s := cluster.Service{Hypervisor: uri}
-	res, err := v.Runner.Run(ctx, run.Cmd{Path: "virsh", Args: v.args(s, "domstats", "--state", "--cpu-total", "--balloon", "--interface", "--block")})
+	res, err := v.Runner.Run(ctx, run.Cmd{Path: "virsh", Args: v.args(s, "domstats", "--state", "--cpu-total", "--balloon", "--interface", "--block"), Reads: true})
 	var failed *run.Error
 	if errors.As(err, &failed) && strings.Contains(failed.Stderr, "unknown command") {
-		if res, err = v.Runner.Run(ctx, run.Cmd{Path: "virsh", Args: v.args(s, "list", "--all")}); err == nil {
+		if res, err = v.Runner.Run(ctx, run.Cmd{Path: "virsh", Args: v.args(s, "list", "--all"), Reads: true}); err == nil {
 			return parseList(strings.NewReader(string(res.Stdout)))
 		}
 	}

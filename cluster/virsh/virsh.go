@@ -23,7 +23,7 @@ type Client struct {
 // State is what the hypervisor says of a domain. A libvirt that does not answer is no error
 // but Unknown; its own words come as reason.
 func (v *Client) State(ctx context.Context, s cluster.Service) (state cluster.Domain, reason string) {
-	res, err := v.Runner.Run(ctx, run.Cmd{Path: "virsh", Args: v.args(s, "domstate", s.Name)})
+	res, err := v.Runner.Run(ctx, run.Cmd{Path: "virsh", Args: v.args(s, "domstate", s.Name), Reads: true})
 	if err == nil {
 		return parseState(string(res.Stdout)), ""
 	}
@@ -40,7 +40,7 @@ func (v *Client) Active(ctx context.Context, hypervisor, node string) ([]string,
 	if node != "" {
 		hypervisor = strings.ReplaceAll(v.MigrationURI, "%s", node)
 	}
-	res, err := v.Runner.Run(ctx, run.Cmd{Path: "virsh", Args: []string{"-c", hypervisor, "list", "--name"}})
+	res, err := v.Runner.Run(ctx, run.Cmd{Path: "virsh", Args: []string{"-c", hypervisor, "list", "--name"}, Reads: true})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", cluster.ErrHypervisor, err)
 	}

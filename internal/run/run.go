@@ -36,6 +36,9 @@ type Cmd struct {
 	// DiesWithCaller kills the program when the caller dies, whatever kills that.
 	DiesWithCaller bool
 
+	// Reads marks a program that changes nothing that outlives it, for tests that look for
+	// steps between two changes.
+	Reads bool
 	// Writer marks a program that writes LVM metadata: when ctx ends, the program is
 	// left alone, in its own process group, and the error wraps ErrStillRunning.
 	// Other programs are killed.
@@ -125,7 +128,9 @@ func (x Exec) Run(ctx context.Context, c Cmd) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{Status: -1}, fail(-1, "", err)
 	}
-	failpoint.Change("run", c.Path)
+	if !c.Reads {
+		failpoint.Change("run", c.Path)
+	}
 	if err := cmd.Start(); err != nil {
 		return Result{Status: -1}, fail(-1, "", err)
 	}

@@ -51,10 +51,9 @@ var elsewhere = map[string]string{
 	"reconcile.told":      "of one-migrate-hook reconcile: what status shows is the older, and the next one writes it",
 	"recover.decided":     "of vmm-rhcs recover, which looks again: recovery",
 	"deliver.answered":    "of one-migrate-hook; reports that are delivered twice: hook",
-	"resource.shared":     "of the VMM driver, none of whose verbs is a scene yet",
+	"resource.shared":     "of the resource agent, which no verb starts: vmm",
 	"resource.moved":      "the same",
 	"resource.networks":   "the same",
-	"vmm.stored":          "the same",
 	"mkimage.filled":      "a person's command, no verb: TestMkimageIsKilled",
 	"mkimage.published":   "the same",
 	"mkimage.allocated":   "the same",
@@ -71,13 +70,13 @@ var elsewhere = map[string]string{
 	"cxm.unlinked":        "the same",
 }
 
-var matrixAgent = map[string]string{"SHARED_DIRS": isos, "ALLOWED_VGS": strings.Join([]string{testbed.Group, otherGroup, smallGroup}, " ")}
+var matrixAgent = map[string]string{"SHARED_DIRS": isos, "STACK": "standalone", "ALLOWED_VGS": strings.Join([]string{testbed.Group, otherGroup, smallGroup}, " ")}
 
 // startMatrix makes a machine whose programs can be stopped and traced, the images that
 // the scenes deploy, and a volume that is none of their business.
 func startMatrix(t *testing.T) (*site, []scene) {
 	s := start(t, testbed.Options{
-		Build: testbed.Failpoints, AgentEnv: map[string]string{"ONE_CLVM_FAILPOINTS": failpointDirectory}, Agent: matrixAgent,
+		Build: testbed.Failpoints, VMM: true, AgentEnv: map[string]string{"ONE_CLVM_FAILPOINTS": failpointDirectory}, Agent: matrixAgent,
 	})
 	require.NoError(t, os.RemoveAll(failpointDirectory))
 	require.NoError(t, os.Mkdir(failpointDirectory, 0o777))
@@ -112,7 +111,10 @@ func (s *site) run(c scene) *testbed.Process {
 	s.Helper()
 	command := testbed.Command{Env: []string{"ONE_CLVM_FAILPOINTS=" + failpointDirectory}}
 	ofDatastore, isDatastore := strings.CutPrefix(c.argv[0], "datastore/")
+	ofVMM, isVMM := strings.CutPrefix(c.argv[0], "vmm/")
 	switch {
+	case isVMM:
+		command.Argv = slices.Concat([]string{testbed.VMMVerb(ofVMM)}, c.argv[1:])
 	case isDatastore:
 		command.Argv = slices.Concat([]string{testbed.DatastoreVerb(ofDatastore)}, c.argv[1:])
 	case slices.Contains([]string{"wipe-free", "reap"}, c.argv[0]):
@@ -146,6 +148,7 @@ func (s *site) cleared(c scene) {
 		s.deleteHomeIn(c.ds)
 	}
 	s.deleteHome()
+	require.NoError(s, os.RemoveAll(domains))
 	saved, err := filepath.Glob(filepath.Join(testbed.DatastorePath(fakeoned.ImageDS), "*.new"))
 	require.NoError(s, err)
 	for _, path := range saved {

@@ -47,7 +47,7 @@ func (s *site) traced(c scene) []event {
 }
 
 // changesNothing are programs that only read, or only talk.
-var changesNothing = regexp.MustCompile(`^run (ssh|sudo|blkid|genisoimage|mkisofs|xorrisofs|btrfs|.*/datastore/clvm/ls|.*/datastore/downloader\.sh)$`)
+var changesNothing = regexp.MustCompile(`^run (ssh|sudo|blkid|genisoimage|mkisofs|xorrisofs|btrfs|.*/datastore/clvm/ls|.*/datastore/downloader\.sh|` + program + `)$`)
 
 // missed are the steps of a trace that no process can be killed between: two changes of
 // one process without a failpoint between them.

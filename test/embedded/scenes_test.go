@@ -46,7 +46,7 @@ const smallGroup = "vg-small"
 // already.
 func allScenes(images sceneImages) []scene {
 	return slices.Concat(newDiskScenes(images), endScenes(images), moveScenes(images), saveScenes(images), qcow2Scenes(images),
-		windowScenes(images), snapshotScenes(images), backupScenes(images), imageScenes(), snapCloneScenes(), datastoreScenes(), imageFileScenes(), sharedFileScenes(), imageSnapshotScenes(), wipeScenes())
+		windowScenes(images), snapshotScenes(images), backupScenes(images), imageScenes(), snapCloneScenes(), datastoreScenes(), imageFileScenes(), sharedFileScenes(), imageSnapshotScenes(), wipeScenes(), vmmScenes(images))
 }
 
 // verb puts a verb's name in front of its arguments.

@@ -21,7 +21,9 @@ import (
 	"one-clvm/test/testbed"
 )
 
-func TestMain(m *testing.M) { testbed.Main(m.Run, testbed.Plain, testbed.Failpoints) }
+func TestMain(m *testing.M) {
+	testbed.Main(m.Run, testbed.Plain, testbed.Failpoints, testbed.VMMFailpoints, testbed.Virsh)
+}
 
 // program is where the suite is installed.
 const program = "/usr/libexec/one-clvm/tm-clvm"

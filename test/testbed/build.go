@@ -35,15 +35,19 @@ const (
 	HookFailpoints         Build = "hook-failpoint"
 	HookCommands           Build = "hook-commands"
 	HookCommandsFailpoints Build = "hook-commands-failpoint"
-	// VMM is vmm-rhcs, likewise.
-	VMM Build = "vmm"
 	// Nothing is a program that ends at once: what starting a process costs.
 	Nothing Build = "nothing"
+	// VMM is vmm-rhcs, VMMFailpoints the same that can be stopped; Virsh is a libvirt for it.
+	// See Options.VMM.
+	VMM           Build = "vmm"
+	VMMFailpoints Build = "vmm-failpoint"
+	Virsh         Build = "virsh"
 )
 
 // sources are the packages of the programs that are not tm-clvm.
 var sources = map[Build]string{
-	Hook: "./cmd/one-migrate-hook", HookCommands: "./cmd/one-migrate-hook-commands", VMM: "./cmd/vmm-rhcs", Nothing: "./test/nothing",
+	Hook: "./cmd/one-migrate-hook", HookCommands: "./cmd/one-migrate-hook-commands", Nothing: "./test/nothing",
+	VMM: "./cmd/vmm-rhcs", Virsh: "./test/virsh",
 }
 
 // Path of the program inside. (The directory's own path means something else there.)

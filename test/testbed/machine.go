@@ -28,6 +28,8 @@ type Options struct {
 	// Program is the binary to install; "" is the one that Build names.
 	Program string
 	Build   Build // "" is Plain; Main must have been asked for it
+	// VMM installs vmm-rhcs, with failpoints, and a libvirt that only notes what runs.
+	VMM bool
 	// GroupSize is the size of the volume group in LVM's syntax; "" is 1T, "-" makes no
 	// volume group.
 	GroupSize string
@@ -55,6 +57,7 @@ const (
 	cxmrc            = Home + "/remotes/etc/tm/clvm/cxmrc"
 	remotes          = Home + "/remotes/tm/clvm"
 	datastoreRemotes = Home + "/remotes/datastore/clvm"
+	vmmRemotes       = Home + "/remotes/vmm/rhcs"
 	oneAuth          = Home + "/.one/one_auth"
 	datastores       = Home + "/datastores"
 )
@@ -74,6 +77,7 @@ func Start(ctx context.Context, options Options) (*Machine, error) {
 		{"accounts", func(context.Context) error { return addAccounts() }},
 		{"programs", func(context.Context) error { return m.install() }},
 		{"sudo", m.installSudoers},
+		{"VMM driver", func(context.Context) error { return m.installVMM() }},
 		{"configuration", func(context.Context) error { return m.configure() }},
 		{"oned", func(context.Context) error { return m.startOned() }},
 		{"sshd", m.startSSH},
@@ -121,6 +125,23 @@ func (m *Machine) install() error {
 		}
 	}
 	return nil
+}
+
+// installVMM installs the VMM driver where Options ask for it.
+func (m *Machine) installVMM() error {
+	if !m.options.VMM {
+		return nil
+	}
+	root, err := build.Repository()
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		copyFile(VMMFailpoints.Path(), InstalledVMM, 0o755),
+		copyFile(Virsh.Path(), "/usr/local/sbin/virsh", 0o755),
+		copyFile(filepath.Join(root, "sudoers.d/one-clvm-vmm"), "/etc/sudoers.d/one-clvm-vmm", 0o440),
+		installScripts(filepath.Join(root, "remotes/vmm/rhcs"), vmmRemotes),
+	)
 }
 
 func installScripts(from, to string) error {
@@ -227,6 +248,12 @@ func Verb(name string) string { return filepath.Join(remotes, name) }
 
 // DatastoreVerb is the path of a datastore verb's script.
 func DatastoreVerb(name string) string { return filepath.Join(datastoreRemotes, name) }
+
+// VMMVerb is the path of a VMM verb's script, as it is on a node.
+func VMMVerb(name string) string { return filepath.Join(vmmRemotes, name) }
+
+// InstalledVMM is where Options.VMM puts the VMM driver.
+const InstalledVMM = "/usr/libexec/one-clvm/vmm-rhcs"
 
 // writeFile writes a file and the directories above it.
 func writeFile(path, text string, mode os.FileMode) error {

@@ -1,0 +1,147 @@
+// Virsh plays libvirt's client of that name, as far as the VMM driver uses it, for tests
+// without a hypervisor: a domain that runs is a file. Its words and exit statuses are
+// those of the real one.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/beevik/etree"
+)
+
+// directory holds the document of each domain that runs.
+const directory = "/run/virsh"
+
+func main() {
+	if err := virsh(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+// virsh has one command, after -c URI.
+func virsh(argv []string) error {
+	if len(argv) < 3 || argv[0] != "-c" {
+		return errors.New("unexpected arguments")
+	}
+	command, rest := argv[2], argv[3:]
+	if err := os.MkdirAll(directory, 0o700); err != nil {
+		return err
+	}
+	switch command {
+	case "create":
+		return create(rest[0])
+	case "restore":
+		if _, err := os.Stat(rest[0]); err != nil {
+			return err
+		}
+		return errors.Join(create(rest[2]), os.Remove(rest[0]))
+	}
+	d, err := open(rest[0])
+	if err != nil {
+		return err
+	}
+	return d.do(command, rest[1:])
+}
+
+func file(name string) string { return filepath.Join(directory, name+".xml") }
+
+func create(document string) error {
+	text, err := os.ReadFile(document)
+	if err != nil {
+		return err
+	}
+	doc := etree.NewDocument()
+	if err := doc.ReadFromBytes(text); err != nil {
+		return err
+	}
+	name := doc.Root().SelectElement("name").Text()
+	if _, err := os.Stat(file(name)); err == nil {
+		return fmt.Errorf("operation failed: domain '%s' is already active", name)
+	}
+	return (&domain{name, doc}).write()
+}
+
+type domain struct {
+	name string
+	doc  *etree.Document
+}
+
+func open(name string) (*domain, error) {
+	d := &domain{name, etree.NewDocument()}
+	err := d.doc.ReadFromFile(file(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("failed to get domain '%s'", name)
+	}
+	return d, err
+}
+
+// write is whole or not at all.
+func (d *domain) write() error {
+	if err := d.doc.WriteToFile(file(d.name) + ".new"); err != nil {
+		return err
+	}
+	return os.Rename(file(d.name)+".new", file(d.name))
+}
+
+func (d *domain) do(command string, argv []string) error {
+	switch command {
+	case "domstate":
+		fmt.Println("running")
+	case "dumpxml":
+		_, err := d.doc.WriteTo(os.Stdout)
+		return err
+	case "destroy", "shutdown":
+		return os.Remove(file(d.name))
+	case "save":
+		return errors.Join(os.WriteFile(argv[0], nil, 0o600), os.Remove(file(d.name)))
+	case "reboot", "reset", "setmem", "setvcpus", "blockresize":
+	default:
+		return d.change(command, argv)
+	}
+	return nil
+}
+
+// change is of the domain's devices.
+func (d *domain) change(command string, argv []string) error {
+	devices := d.doc.FindElement("domain/devices")
+	switch command {
+	case "attach-device":
+		added := etree.NewDocument()
+		if err := added.ReadFromFile(argv[0]); err != nil {
+			return err
+		}
+		devices.AddChild(added.Root())
+	case "detach-disk":
+		disk := devices.FindElement("disk/target[@dev='" + argv[0] + "']/..")
+		if disk == nil {
+			return fmt.Errorf("No disk found whose source path or target is %s", argv[0]) //nolint:staticcheck // libvirt's words
+		}
+		devices.RemoveChild(disk)
+	case "detach-interface":
+		nic := devices.FindElement("interface/mac[@address='" + argv[2] + "']/..")
+		if nic == nil {
+			return fmt.Errorf("No interface with MAC address %s was found", argv[2]) //nolint:staticcheck // libvirt's words
+		}
+		devices.RemoveChild(nic)
+	case "change-media":
+		disk := devices.FindElement("disk/target[@dev='" + argv[0] + "']/..")
+		if disk == nil {
+			return fmt.Errorf("No disk found whose source path or target is %s", argv[0]) //nolint:staticcheck // libvirt's words
+		}
+		if source := disk.SelectElement("source"); source != nil {
+			disk.RemoveChild(source)
+		}
+		if !strings.HasPrefix(argv[1], "--") {
+			disk.CreateElement("source").CreateAttr("file", argv[1])
+		}
+	default:
+		return fmt.Errorf("unknown command: '%s'", command)
+	}
+	return d.write()
+}
