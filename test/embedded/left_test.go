@@ -47,6 +47,10 @@ func (s *site) nothingLeft() {
 	assert.Empty(s, temporary, "temporary files of the front-end")
 }
 
+// unfinished is in the names of systems that a lab is building beside the tests: this mount
+// namespace is a copy of one that had them.
+const unfinished = ".unfinished/"
+
 // mounts are the mount points that there are.
 func mounts(t *testing.T) []string {
 	t.Helper()
@@ -54,7 +58,9 @@ func mounts(t *testing.T) []string {
 	require.NoError(t, err)
 	var points []string
 	for line := range strings.Lines(string(info)) {
-		points = append(points, strings.Fields(line)[4])
+		if point := strings.Fields(line)[4]; !strings.Contains(point, unfinished) {
+			points = append(points, point)
+		}
 	}
 	return points
 }
@@ -99,7 +105,7 @@ func readProcess(directory string) (p process, err error) {
 
 // isAgent: an agent or its confined child.
 func isAgent(p process) bool {
-	return p.argv[0] == program && len(p.argv) > 1 && (p.argv[1] == "agent" || p.argv[1] == "confined")
+	return (p.argv[0] == program || p.argv[0] == testbed.InstalledVMM) && len(p.argv) > 1 && (p.argv[1] == "agent" || p.argv[1] == "confined")
 }
 
 func isConfined(p process) bool { return isAgent(p) && p.argv[1] == "confined" }
