@@ -46,6 +46,7 @@ type report struct {
 
 type member struct {
 	cluster.Node
+	id     int  // 0 is that of no node
 	member bool // of the cluster, whether or not it takes services
 }
 
@@ -106,7 +107,8 @@ func (r *report) readNodes(root *etree.Element) {
 			continue
 		}
 		up := is(e, "state") && !is(e, "estranged")
-		n := member{Node: cluster.Node{Name: e.SelectAttrValue("name", ""), Online: up && is(e, "rgmanager")}, member: up}
+		id, _ := strconv.ParseInt(e.SelectAttrValue("nodeid", ""), 0, 32) // without one, its fencing cannot be proved
+		n := member{Node: cluster.Node{Name: e.SelectAttrValue("name", ""), Online: up && is(e, "rgmanager")}, id: int(id), member: up}
 		n.Standby = up && !is(e, "rgmanager")
 		if is(e, "local") {
 			r.Self, r.manager = n.Name, is(e, "rgmanager")

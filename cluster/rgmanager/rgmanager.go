@@ -22,6 +22,9 @@ import (
 // Name of the stack.
 const Name = "rgmanager"
 
+// ConfigFile is the cluster's configuration; each node has a copy.
+const ConfigFile = "/etc/cluster/cluster.conf"
+
 // Stack implements cluster.Stack and cluster.Performer.
 type Stack struct {
 	Runner   run.Runner
@@ -110,18 +113,27 @@ func (p *Stack) settled(ctx context.Context, s cluster.Service) (report, error) 
 	}
 }
 
-// Survey implements cluster.Surveyor: one report, and the configuration, which says which
-// services are VMs of OpenNebula.
+// Survey implements cluster.Surveyor: one report, the configuration, which says which
+// services are VMs of OpenNebula, and, where a node is gone, what fenced says of it. It
+// needs Runner and Config alone.
 func (p *Stack) Survey(ctx context.Context) (cluster.Survey, error) {
 	seen, config, err := p.look(ctx, "")
 	if err != nil {
 		return cluster.Survey{}, err
 	}
-	survey := cluster.Survey{Self: seen.Self, Quorate: seen.Quorate, Nodes: seen.State.Nodes}
+	p.proveOff(ctx, seen.Nodes)
+	survey := cluster.Survey{Self: seen.Self, Quorate: seen.Quorate}
+	for _, n := range seen.Nodes {
+		survey.Nodes = append(survey.Nodes, n.Node)
+	}
 	for _, e := range config.doc.Root().FindElements("rm/vm") {
 		name := e.SelectAttrValue("name", "")
 		c, loaded := seen.all[name]
-		if file := e.SelectAttrValue("xmlfile", ""); loaded && oursPattern.MatchString(name) && path.IsAbs(file) {
+		file := e.SelectAttrValue("xmlfile", "")
+		if file == "" { // RHEL 5: a directory, with a file of the VM's name
+			file = path.Join(e.SelectAttrValue("path", ""), name)
+		}
+		if loaded && oursPattern.MatchString(name) && path.IsAbs(file) {
 			survey.VMs = append(survey.VMs, cluster.Surveyed{Name: name, Definition: file, Condition: c})
 		}
 	}

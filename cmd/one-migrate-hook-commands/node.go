@@ -12,7 +12,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"one-clvm/cluster"
 	"one-clvm/cluster/pacemaker"
+	"one-clvm/cluster/rgmanager"
 	"one-clvm/cluster/virsh"
 	"one-clvm/cxmrc"
 	"one-clvm/hook"
@@ -50,17 +52,28 @@ func theCluster() (*hook.Nodes, error) {
 	if err != nil {
 		return nil, err
 	}
-	if stack != pacemaker.Name {
-		return nil, fmt.Errorf("%w: this node has the stack %s (STACK in agent.conf)", hook.ErrNoCluster, stack)
-	}
 	programs := run.Exec{}
+	manager, err := surveyor(stack, programs)
+	if err != nil {
+		return nil, err
+	}
 	client := &virsh.Client{Runner: programs, MigrationURI: cfg.String("MIGRATION_URI")}
 	return &hook.Nodes{
-		Manager: &pacemaker.Stack{Runner: programs}, Now: time.Now,
+		Manager: manager, Now: time.Now,
 		Active: func(ctx context.Context, node string) ([]string, error) {
 			return client.Active(ctx, cfg.String("LIBVIRT_URI"), node)
 		},
 	}, nil
+}
+
+func surveyor(stack string, programs run.Runner) (cluster.Surveyor, error) {
+	switch stack {
+	case pacemaker.Name:
+		return &pacemaker.Stack{Runner: programs}, nil
+	case rgmanager.Name:
+		return &rgmanager.Stack{Runner: programs, Config: func() ([]byte, error) { return os.ReadFile(rgmanager.ConfigFile) }}, nil
+	}
+	return nil, fmt.Errorf("%w: this node has the stack %s (STACK in agent.conf)", hook.ErrNoCluster, stack)
 }
 
 // setupWhere answers the question of a front-end.

@@ -99,7 +99,7 @@ func rhcs(cfg *cxmrc.Config, runner run.Runner, client *virsh.Client, document f
 	lock := filepath.Join(cfg.List("HOME_BASE")[0], clusterLock)
 	return &rgmanager.Stack{
 		Runner: runner, Virsh: client, Clock: cluster.RealClock{}, Document: document, Scratch: scratch, RHEL5: !run.Installed("ccs"),
-		Config: func() ([]byte, error) { return os.ReadFile("/etc/cluster/cluster.conf") },
+		Config: func() ([]byte, error) { return os.ReadFile(rgmanager.ConfigFile) },
 		Lock: func(ctx context.Context) (func(), error) {
 			file, err := cluster.LockFile(ctx, lock, cluster.RealClock{}, configLockWait)
 			if err != nil {

@@ -342,12 +342,33 @@ func (c *Cluster) load(n *Node) {
 }
 
 func (c *Cluster) fenceTool(n *Node, args []string) Reply {
-	if !n.Up || !slices.Equal(args, []string{"ls"}) {
+	if !n.Up || c.RHEL5 && len(args) > 1 || !slices.Equal(args[:min(1, len(args))], []string{"ls"}) {
 		return Reply{Stderr: "fence_tool: cannot connect to fenced\n", Status: 1}
 	}
-	victims := 0
+	victims, wait := 0, "none"
 	for _, m := range c.Nodes {
-		victims += bit(!m.Fencing.IsZero())
+		if !m.Fencing.IsZero() {
+			victims, wait = victims+1, "fencing"
+		}
 	}
-	return Reply{Stdout: fmt.Sprintf("fence domain\nmember count  %d\nvictim count  %d\nvictim now    0\nmaster nodeid 1\nwait state    none\n", len(c.Nodes)-victims, victims)}
+	var out strings.Builder
+	fmt.Fprintf(&out, "fence domain\nmember count  %d\nvictim count  %d\nvictim now    0\nmaster nodeid 1\nwait state    %s\nmembers       ", len(c.Nodes)-victims, victims, wait)
+	for i, m := range c.Nodes {
+		if m.Up {
+			fmt.Fprintf(&out, "%d ", i+1)
+		}
+	}
+	out.WriteString("\n")
+	if slices.Contains(args, "-n") {
+		out.WriteString("all nodes\n")
+		for i, m := range c.Nodes {
+			how := "none"
+			if m.Fenced {
+				how = "agent"
+			}
+			fmt.Fprintf(&out, "nodeid %d member %d victim %d last fence master %d how %s\n", i+1, bit(m.Up), bit(!m.Fencing.IsZero()), bit(m.Fenced), how)
+		}
+	}
+	out.WriteString("\n")
+	return Reply{Stdout: out.String()}
 }

@@ -39,9 +39,10 @@ type Delays struct{ Start, Stop, Move, Fence, Load time.Duration }
 // Node is one machine.
 type Node struct {
 	Name          string
-	Up            bool // member of the cluster
-	Manager       bool // rgmanager runs
-	Fencing       time.Time
+	Up            bool      // member of the cluster
+	Manager       bool      // rgmanager runs
+	Fencing       time.Time // when its fencing ends
+	Fenced        bool      // at some time; that outlives its coming back
 	NoRicci       bool
 	Unauthorised  bool
 	Config        string // its cluster.conf
@@ -157,7 +158,7 @@ func (c *Cluster) die(n *Node) {
 }
 
 func (c *Cluster) fenced(n *Node) {
-	n.Fencing = time.Time{}
+	n.Fencing, n.Fenced = time.Time{}, true
 	for name, s := range c.Services {
 		if s.Owner == n.Name && (s.State == started || s.State == starting) {
 			s.Last, s.Restarts = s.Owner, s.Restarts+1
