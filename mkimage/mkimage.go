@@ -108,6 +108,7 @@ type job struct {
 //	filled     nothing: the file has no name yet
 //	published  a file of which oned does not know; its name is in the log of whoever ran it
 //	allocated  the image; of a volume, the file, too, which the driver reads on
+//	unstaged   the image alone, or nothing where its driver failed
 func (m *Maker) Make(ctx context.Context, q Request) (Result, error) {
 	started := time.Now()
 	j, err := m.prepare(ctx, q)

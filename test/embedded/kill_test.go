@@ -57,7 +57,7 @@ var elsewhere = map[string]string{
 	"mkimage.filled":      "a person's command, no verb: TestMkimageIsKilled",
 	"mkimage.published":   "the same",
 	"mkimage.allocated":   "the same",
-	"mkimage.unstaged":    "likewise, and of an image on the SAN: killed nowhere yet, what is left is in docs/mkimage.md",
+	"mkimage.unstaged":    "likewise: TestMkimageOnTheSANIsKilled",
 	"gfs2.exclusive":      "a person's command, which needs a cluster with dlm: killed nowhere yet",
 	"gfs2.made":           "the same",
 	"gfs2.released":       "the same",

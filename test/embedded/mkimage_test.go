@@ -151,30 +151,42 @@ func TestMkimageInterrupted(t *testing.T) {
 	assert.Empty(t, s.oned.Document(fakeoned.Images, 0))
 }
 
-// Killed before the file has its name, nothing is left; between that and oned's answer, a
-// whole image of which oned does not know; afterwards the image.
-func TestMkimageIsKilled(t *testing.T) {
-	s := startWithFiles(t, testbed.Options{Build: testbed.Failpoints})
+// withFailpoints makes a machine whose programs can be stopped.
+func withFailpoints(t *testing.T, start func(*testing.T, testbed.Options) *site) *site {
+	s := start(t, testbed.Options{Build: testbed.Failpoints})
 	require.NoError(t, os.RemoveAll(failpointDirectory))
 	require.NoError(t, os.Mkdir(failpointDirectory, 0o777))
 	require.NoError(t, os.Chmod(failpointDirectory, 0o777))
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(failpointDirectory)) })
+	return s
+}
+
+// killMkimage kills the making and registering of an image of a disk at an instant.
+func (s *site) killMkimage(at, disk string) {
+	s.Helper()
 	reached := filepath.Join(failpointDirectory, "reached")
+	writable(s.T, filepath.Join(failpointDirectory, "stop"), at+" 0")
+	p, err := s.machine.Start(testbed.Command{
+		Argv:  []string{program, "mkimage", "--datastore", "100", "--name", "x", "--from", "-", "--format", "raw", "--register"},
+		Stdin: disk, Env: []string{"ONE_CLVM_FAILPOINTS=" + failpointDirectory},
+	})
+	require.NoError(s, err)
+	require.Eventually(s, func() bool { return exists(reached) || ended(p) }, patience, time.Millisecond)
+	require.NoError(s, p.Signal(syscall.SIGKILL))
+	p.Wait()
+	require.NoError(s, os.Remove(reached), at)
+}
+
+// Killed before the file has its name, nothing is left; between that and oned's answer, a
+// whole image of which oned does not know; afterwards the image.
+func TestMkimageIsKilled(t *testing.T) {
+	s := withFailpoints(t, startWithFiles)
 	for _, c := range []struct {
 		at    string
 		files int
 		known bool
 	}{{"mkimage.filled", 0, false}, {"mkimage.published", 1, false}, {"mkimage.allocated", 1, true}} {
-		writable(t, filepath.Join(failpointDirectory, "stop"), c.at+" 0")
-		p, err := s.machine.Start(testbed.Command{
-			Argv:  []string{program, "mkimage", "--datastore", "100", "--name", "x", "--from", "-", "--format", "raw", "--register"},
-			Stdin: "a disk", Env: []string{"ONE_CLVM_FAILPOINTS=" + failpointDirectory},
-		})
-		require.NoError(t, err)
-		require.Eventually(t, func() bool { return exists(reached) || ended(p) }, patience, time.Millisecond)
-		require.NoError(t, p.Signal(syscall.SIGKILL))
-		p.Wait()
-		require.NoError(t, os.Remove(reached), c.at)
+		s.killMkimage(c.at, "a disk")
 		files, err := filepath.Glob(testbed.DatastorePath(fakeoned.ImageDS) + "/*")
 		require.NoError(t, err)
 		assert.Len(t, files, c.files, c.at)
@@ -187,6 +199,39 @@ func TestMkimageIsKilled(t *testing.T) {
 		}
 	}
 	s.oned.Remove(fakeoned.Images, 0)
+}
+
+// On the SAN a kill leaves at most the file that the volume is made of, and never half an
+// image: what oned was told of becomes whole without whoever told it.
+func TestMkimageOnTheSANIsKilled(t *testing.T) {
+	s := withFailpoints(t, start)
+	staging := public(t)
+	require.NoError(t, os.Chmod(staging, 0o777))
+	s.playOned(1, map[string]string{"VG_NAME": testbed.Group, "SAFE_DIRS": staging})
+	disk := string(randomBytes(t, 1<<20))
+	for _, c := range []struct {
+		at    string
+		files int
+		known bool
+	}{{"mkimage.filled", 0, false}, {"mkimage.published", 1, false}, {"mkimage.allocated", 1, true}, {"mkimage.unstaged", 0, true}} {
+		s.killMkimage(c.at, disk)
+		left, err := filepath.Glob(staging + "/*")
+		require.NoError(t, err)
+		assert.Len(t, left, c.files, c.at)
+		assert.Equal(t, c.known, s.oned.Document(fakeoned.Images, 0) != "", c.at)
+		if c.known {
+			image := fakeoned.Image{ID: 0, Source: imageVolume(0)}
+			require.Eventually(t, func() bool { return strings.Contains(s.oned.Document(fakeoned.Images, 0), image.Source) }, patience, 10*time.Millisecond, c.at)
+			assert.True(t, disk == s.copyOf(image.Source)[:len(disk)], c.at)
+			s.unregister(image)
+			s.oned.Remove(fakeoned.Images, 0)
+		} else {
+			assert.Empty(t, s.volumes(), c.at)
+		}
+		for _, file := range left {
+			require.NoError(t, os.Remove(file))
+		}
+	}
 }
 
 // The files of an archive or a directory become a disk with any file system, for root: it is
