@@ -73,16 +73,25 @@ func (s *site) mkimageOf(stdin *os.File, name string, argv ...string) people.Res
 func TestMkimageForPeople(t *testing.T) {
 	s := startWithFiles(t, testbed.Options{})
 	tree := smallTree(t)
-	archive := filepath.Join(public(t), "tree.tar.zst")
+	dir := public(t)
+	archive, roots := filepath.Join(dir, "tree.tar.zst"), filepath.Join(dir, "of-root")
 	s.root("tar", "--zstd", "-cf", archive, "-C", tree, ".")
-	for i, source := range [][]string{{"--from", archive, "--format", "tar"}, {"--from", archive, "--mode", "TZST"}} {
-		made := s.mkimage("tar-"+strconv.Itoa(i), append(source, "--size", "64M", "--fstype", "ext4", "--register")...)
+	s.root("cp", "-r", "/etc/skel", roots) // whose files oneadmin may only read
+	for i, c := range []struct {
+		tree   string
+		source []string
+	}{
+		{tree, []string{"--from", archive, "--format", "tar"}},
+		{tree, []string{"--from", archive, "--mode", "TZST"}},
+		{roots, []string{"--from", roots}},
+	} {
+		made := s.mkimage("tar-"+strconv.Itoa(i), append(c.source, "--size", "64M", "--fstype", "ext4", "--register")...)
 		require.NotEqual(t, opennebula.None, made.ID)
 		assert.Equal(t, int64(64<<20), made.Size, "exact bytes")
 		image := fakeoned.Image{ID: made.ID, Name: made.Name, Source: made.Source, SizeMiB: 64}
 		s.vm(fakeoned.CloneDisk(0, image, 0))
 		s.clone(image, 0)
-		s.sameTree(tree, 0, "ext4")
+		s.sameTree(c.tree, 0, "ext4")
 		s.deleteDisk(0)
 		s.deleteHome()
 		s.oned.Remove(fakeoned.Images, made.ID)
