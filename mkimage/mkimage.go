@@ -84,6 +84,8 @@ type Maker struct {
 	Self    string // the program, whose confined child mounts what has to be mounted
 	// Progress is told what is read, of a total that is 0 where nobody knows it; bytes.
 	Progress func(done, total int64)
+	// Waits, if not nil, is told the image that oned's driver makes a volume of from now on.
+	Waits func(id int)
 	// Ask is how long to wait before oned is asked again whether its driver has ended;
 	// 0: a second.
 	Ask time.Duration

@@ -70,6 +70,9 @@ func (j *job) moveToSAN(ctx context.Context) (err error) {
 		return err
 	}
 	failpoint.Hit("mkimage.allocated")
+	if j.Waits != nil {
+		j.Waits(id)
+	}
 	image, err := j.awaitImage(ctx, id)
 	if err != nil {
 		if deleteErr := j.Records.DeleteImage(context.WithoutCancel(ctx), id); deleteErr != nil {

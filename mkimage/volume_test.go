@@ -51,8 +51,11 @@ func TestVolumes(t *testing.T) {
 		o.states = []opennebula.Image{{State: 4}, {State: opennebula.ImageReady, Source: "lv-oneimg-12", Size: 1024}}
 		q := c.request
 		q.Datastore, q.Name, q.Register = 100, "x", true
+		waitsFor := 0
+		m.Waits = func(id int) { waitsFor = id }
 		result, err := m.Make(t.Context(), q)
 		require.NoError(t, err, name)
+		assert.Equal(t, 12, waitsFor, name)
 		assert.Equal(t, []any{12, "lv-oneimg-12", tarmode.RAW, int64(1024 << 20)}, []any{result.ID, result.Source, result.Mode, result.Size}, name)
 		path, rest, _ := strings.Cut(strings.TrimPrefix(o.template, "NAME=\"x\"\nTYPE=\"OS\"\nPATH=\""), "\"\n")
 		assert.Equal(t, staging, filepath.Dir(path), name)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -151,9 +152,13 @@ func (f *mkimageFlags) make(ctx context.Context, io command.Stdio) error {
 		return err
 	}
 	meter := f.meter(q, io)
-	maker := mkimage.Maker{Config: cfg, Records: records, Runner: run.Exec{}, Stdin: io.In, Self: self, Progress: meter.Set}
+	stop := sync.OnceFunc(meter.Stop)
+	maker := mkimage.Maker{Config: cfg, Records: records, Runner: run.Exec{}, Stdin: io.In, Self: self, Progress: meter.Set, Waits: func(id int) {
+		stop()
+		f.say(io, "%s: OpenNebula's driver makes a volume of it, image %d", q.Name, id)
+	}}
 	result, err := maker.Make(ctx, q)
-	meter.Stop()
+	stop()
 	if ctx.Err() != nil && err != nil {
 		return fmt.Errorf("interrupted, nothing is left: %w", err)
 	}
@@ -167,7 +172,14 @@ func (f *mkimageFlags) meter(q mkimage.Request, io command.Stdio) *progress.Mete
 	if f.quiet {
 		return progress.Start(nil, "", 0, func(string) {})
 	}
-	return progress.Start(io.Err, q.Name, 0, func(line string) { fmt.Fprintln(io.Err, line) })
+	return progress.Start(io.Err, q.Name, 0, func(line string) { f.say(io, "%s", line) })
+}
+
+// say tells a person how far it is.
+func (f *mkimageFlags) say(io command.Stdio, format string, values ...any) {
+	if !f.quiet {
+		fmt.Fprintf(io.Err, format+"\n", values...)
+	}
 }
 
 func (f *mkimageFlags) print(r mkimage.Result, io command.Stdio) error {
