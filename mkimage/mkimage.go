@@ -260,10 +260,16 @@ func (j *job) mounts() bool {
 	return !j.Mode.Tar() && (j.Format == Tar || j.Format == Directory && !extended)
 }
 
+// allocate has oned make a record of the image. Its answer is waited for also after Ctrl-C:
+// without it nobody would know whether oned has the image.
+func (j *job) allocate(ctx context.Context) (id int, err error) {
+	return j.Records.AllocateImage(context.WithoutCancel(ctx), j.result.Template, j.ds.ID)
+}
+
 // register makes oned know the image. Where its answer got lost, oned is asked whether it
 // knows the image; the file goes only when it does not.
 func (j *job) register(ctx context.Context) error {
-	id, err := j.Records.AllocateImage(ctx, j.result.Template, j.ds.ID)
+	id, err := j.allocate(ctx)
 	if err == nil {
 		j.result.ID = id
 		failpoint.Hit("mkimage.allocated")

@@ -25,6 +25,7 @@ import (
 type oned struct {
 	datastore  opennebula.Datastore
 	template   string             // of the image that was allocated
+	allocating func()             // called meanwhile
 	err        error              // of allocating
 	registered bool               // although err came back
 	states     []opennebula.Image // of the image, each time that it is asked for
@@ -56,9 +57,12 @@ func (o *oned) Datastore(_ context.Context, id int) (*opennebula.Datastore, erro
 	return &o.datastore, nil
 }
 
-func (o *oned) AllocateImage(_ context.Context, template string, _ int) (int, error) {
+func (o *oned) AllocateImage(ctx context.Context, template string, _ int) (int, error) {
 	o.template = template
-	return 12, o.err
+	if o.allocating != nil {
+		o.allocating()
+	}
+	return 12, errors.Join(o.err, ctx.Err())
 }
 
 func (o *oned) ImageBySource(_ context.Context, source string) (*opennebula.Image, error) {

@@ -61,7 +61,7 @@ func (j *job) moveToSAN(ctx context.Context) (err error) {
 		err = errors.Join(err, os.Remove(j.path))
 		failpoint.Hit("mkimage.unstaged")
 	}()
-	id, err := j.Records.AllocateImage(ctx, j.result.Template, j.ds.ID)
+	id, err := j.allocate(ctx)
 	var refused *opennebula.APIError
 	if err != nil && !errors.As(err, &refused) {
 		err = fmt.Errorf("%w; oned may have the image all the same, without a content: oneimage list", err)

@@ -86,16 +86,22 @@ func TestVolumesThatFail(t *testing.T) {
 		assert.Equal(t, c.deleted, o.deleted, name)
 		empty(t, staging)
 	}
-	m, o := maker(t)
-	staging := onSAN(t, m, o)
-	ctx, cancel := context.WithCancelCause(t.Context())
-	o.states = []opennebula.Image{{State: 4}}
-	cause := errors.New("Ctrl-C")
-	m.Ask = time.Hour
-	o.asked = func() { cancel(cause) }
-	_, err := m.Make(ctx, Request{Datastore: 100, Name: "x", Size: 1 << 20, From: tree(t), Format: Directory, Register: true})
-	require.ErrorIs(t, err, cause)
-	empty(t, staging)
+	for name, interrupt := range map[string]func(o *oned, with func()){
+		"while oned is told":       func(o *oned, with func()) { o.allocating = with },
+		"while its driver is busy": func(o *oned, with func()) { o.asked = with },
+	} {
+		m, o := maker(t)
+		staging := onSAN(t, m, o)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		o.states = []opennebula.Image{{State: 4}}
+		cause := errors.New("Ctrl-C")
+		m.Ask = time.Hour
+		interrupt(o, func() { cancel(cause) })
+		_, err := m.Make(ctx, Request{Datastore: 100, Name: "x", Size: 1 << 20, From: tree(t), Format: Directory, Register: true})
+		require.ErrorIs(t, err, cause, name)
+		assert.True(t, o.deleted, name)
+		empty(t, staging)
+	}
 }
 
 // On the SAN there are files, too, where somebody wants them.
