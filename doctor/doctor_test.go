@@ -27,8 +27,14 @@ const daemonConf = `<OPENNEBULA_CONFIGURATION>
 <DATASTORE_MAD><ARGUMENTS><![CDATA[-t 15 -d dummy,fs,clvm -s shared,clvm]]></ARGUMENTS></DATASTORE_MAD>
 <TM_MAD_CONF><NAME>shared</NAME><SHARED>NO</SHARED></TM_MAD_CONF>
 <TM_MAD_CONF><NAME>clvm</NAME><SHARED>YES</SHARED><LN_TARGET>SYSTEM</LN_TARGET><CLONE_TARGET>SYSTEM</CLONE_TARGET><DRIVER>raw</DRIVER></TM_MAD_CONF>
+<INHERIT_DATASTORE_ATTR>DISK_TYPE</INHERIT_DATASTORE_ATTR><INHERIT_DATASTORE_ATTR>ALLOW_ORPHANS</INHERIT_DATASTORE_ATTR><INHERIT_DATASTORE_ATTR>PERSISTENT_SNAPSHOTS</INHERIT_DATASTORE_ATTR>
 <VM_MAD><NAME><![CDATA[rhcs]]></NAME><ARGUMENTS><![CDATA[-t 15 -r 0 rhcs]]></ARGUMENTS></VM_MAD>
 </OPENNEBULA_CONFIGURATION>`
+
+const setupFrontEnd = "/usr/libexec/one-clvm/tm-clvm setup frontend --yes && systemctl restart opennebula"
+
+// onSAN is in the template of a datastore whose images are volumes.
+var onSAN = map[string]string{"LN_TARGET": "NONE", "CLONE_TARGET": "SELF", "DISK_TYPE": "BLOCK", "PERSISTENT_SNAPSHOTS": "YES"}
 
 // recorded are the facts of a node of the lab's profile cluster, whose disk of VM 42 is
 // active on node1. The files that are shipped are those of this checkout.
@@ -112,16 +118,16 @@ var faults = []struct {
 	{"no TM_MAD_CONF", func(v *View, _, _ *facts.Facts) {
 		v.Oned.Daemon = &opennebula.DaemonConfig{}
 		*v.Oned.Daemon = *must(opennebula.ParseDaemonConfig(strings.NewReader(strings.ReplaceAll(daemonConf, "<NAME>clvm", "<NAME>lvm"))))
-	}, "oned.conf", "", Fail, "no TM_MAD_CONF for clvm", "", "/usr/libexec/one-clvm/tm-clvm doctor print oned.conf >> /etc/one/oned.conf && systemctl restart opennebula"},
+	}, "oned.conf", "", Fail, "no TM_MAD_CONF for clvm", "", setupFrontEnd},
 	{"unshared TM", func(v *View, _, _ *facts.Facts) {
 		v.Oned.Daemon = must(opennebula.ParseDaemonConfig(strings.NewReader(strings.Replace(daemonConf, "<SHARED>YES", "<SHARED>NO", 1))))
-	}, "oned.conf", "", Fail, `SHARED "NO" instead of "YES"`, "", `sed -i -E '/^TM_MAD_CONF/{:a;/\]/!{N;ba};/"clvm"/s/(SHARED *= *)"[^"]*"/\1"YES"/}' /etc/one/oned.conf && systemctl restart opennebula`},
+	}, "oned.conf", "", Fail, `SHARED "NO" instead of "YES"`, "", setupFrontEnd},
 	{"TM not in -d", func(v *View, _, _ *facts.Facts) {
 		v.Oned.Daemon = must(opennebula.ParseDaemonConfig(strings.NewReader(strings.Replace(daemonConf, "shared,clvm", "shared", 1))))
-	}, "oned.conf", "", Fail, "no verb of its datastores", "", `sed -i -E '/^TM_MAD *=/,/\]/s/(-d )([^ "]+)/\1\2,clvm/' /etc/one/oned.conf && systemctl restart opennebula`},
+	}, "oned.conf", "", Fail, "no verb of its datastores", "", setupFrontEnd},
 	{"datastore driver not in oned.conf", func(v *View, _, _ *facts.Facts) {
-		v.Oned.Datastores = append(v.Oned.Datastores, opennebula.Datastore{ID: 1, DSMAD: "clvm", TMMAD: "clvm"})
-	}, "oned.conf", "", Fail, "no DS_MAD_CONF", "", `echo 'DS_MAD_CONF = [ NAME = "clvm", REQUIRED_ATTRS = "", PERSISTENT_ONLY = "NO", MARKETPLACE_ACTIONS = "export" ]' >> /etc/one/oned.conf && systemctl restart opennebula`},
+		v.Oned.Datastores = append(v.Oned.Datastores, opennebula.Datastore{ID: 1, DSMAD: "clvm", TMMAD: "clvm", Template: onSAN})
+	}, "oned.conf", "", Fail, "no DS_MAD_CONF", "", setupFrontEnd},
 	{"no sudo rule", func(v *View, _, _ *facts.Facts) {
 		v.Nodes[1].Facts, v.Nodes[1].Err = nil, errors.New("node2: no agent answered: ssh: exit status 1: sudo: a password is required; install sudoers.d/one-clvm on that node")
 	}, "ssh", "node2", Fail, "by sudo", "node2", "/usr/libexec/one-clvm/tm-clvm doctor print sudoers | install -D -o root -g root -m 0440 /dev/stdin /etc/sudoers.d/one-clvm"},
@@ -242,10 +248,15 @@ var faults = []struct {
 		"hook way", "node1", Warn, "Permission denied", "node1", "runuser -u oneadmin -- ssh-copy-id frontend"},
 	{"no -s in oned.conf", func(v *View, _, _ *facts.Facts) {
 		v.Oned.Daemon = must(opennebula.ParseDaemonConfig(strings.NewReader(strings.Replace(daemonConf, " -s shared,clvm", "", 1))))
-	}, "oned.conf", "", Fail, "no -s", "", `sed -i -E '/^DATASTORE_MAD *=/,/\]/s/(-d [^ "]+)/\1 -s clvm/' /etc/one/oned.conf && systemctl restart opennebula`},
+	}, "oned.conf", "", Fail, "behind -s", "", setupFrontEnd},
+	{"unknown VM_MAD", func(v *View, _, _ *facts.Facts) { v.Oned.Hosts[0].VMMAD = "qemu" },
+		"oned.conf", "", Fail, "no VM_MAD qemu, which host node1 uses", "", "grep -n VM_MAD /etc/one/oned.conf"},
+	{"space counted elsewhere", func(v *View, _, _ *facts.Facts) {
+		v.Oned.Datastores = append(v.Oned.Datastores, opennebula.Datastore{ID: 1, DSMAD: "fs", TMMAD: "clvm", Template: map[string]string{"LN_TARGET": "NONE", "CLONE_TARGET": "SYSTEM", "DISK_TYPE": "BLOCK"}})
+	}, "oned.conf", "", Warn, `datastore 1 needs LN_TARGET="SYSTEM" in its template`, "", setupFrontEnd},
 	{"no VM_MAD", func(v *View, _, _ *facts.Facts) {
 		v.Oned.Daemon = must(opennebula.ParseDaemonConfig(strings.NewReader(strings.Replace(daemonConf, "[rhcs]", "[kvm]", 1))))
-	}, "oned.conf", "", Fail, "no VM_MAD rhcs, which host node1 uses", "", "/usr/libexec/one-clvm/tm-clvm doctor print vm_mad >> /etc/one/oned.conf && systemctl restart opennebula"},
+	}, "oned.conf", "", Fail, "no VM_MAD rhcs", "", setupFrontEnd},
 	{"Pacemaker, and VMs of libvirt alone", func(v *View, one, _ *facts.Facts) {
 		v.Oned.Daemon = must(opennebula.ParseDaemonConfig(strings.NewReader(strings.Replace(daemonConf, "</OPEN", "<VM_MAD><NAME>kvm</NAME></VM_MAD></OPEN", 1))))
 		v.Oned.Hosts[0].VMMAD = "kvm"
@@ -254,7 +265,7 @@ var faults = []struct {
 	}, "oned.conf", "node1", Warn, "are kvm's", "", "onehost delete node1 && onehost create node1 -i kvm -v rhcs"},
 	{"no qemu-img", func(v *View, _, _ *facts.Facts) {
 		v.Oned.Daemon = must(opennebula.ParseDaemonConfig(strings.NewReader(strings.Replace(daemonConf, "</OPEN", "<DS_MAD_CONF><NAME>clvm</NAME></DS_MAD_CONF></OPEN", 1))))
-		v.Oned.Datastores = append(v.Oned.Datastores, opennebula.Datastore{ID: 1, DSMAD: "clvm", TMMAD: "clvm"})
+		v.Oned.Datastores = append(v.Oned.Datastores, opennebula.Datastore{ID: 1, DSMAD: "clvm", TMMAD: "clvm", Template: onSAN})
 		v.FrontEnd.Installed = func(name string) bool { return name != "qemu-img" }
 	}, "programs", "", Warn, "QCOW2", "", "apt-get install qemu-utils"},
 	{"LVM too old", func(_ *View, one, two *facts.Facts) { one.LVM.Version, two.LVM.Version = "2.02.98", "2.02.98" },

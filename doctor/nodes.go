@@ -9,6 +9,7 @@ import (
 
 	"one-clvm/agent/facts"
 	"one-clvm/cxmrc"
+	"one-clvm/internal/assignment"
 	"one-clvm/internal/lazyregexp"
 	"one-clvm/opennebula"
 	sudoers "one-clvm/sudoers.d"
@@ -293,8 +294,8 @@ func memberNames(f *facts.Facts) string {
 	return strings.Join(list, ", ")
 }
 
-// qemuSettings are those that disks owned by oneadmin need.
-var qemuSettings = []struct{ name, value string }{{"user", `"oneadmin"`}, {"group", `"oneadmin"`}, {"dynamic_ownership", "0"}}
+// QemuSettings are those of libvirt that disks owned by oneadmin need.
+var QemuSettings = []struct{ Name, Value string }{{"user", `"oneadmin"`}, {"group", `"oneadmin"`}, {"dynamic_ownership", "0"}}
 
 func libvirt(j *judge) {
 	installed := 0
@@ -304,10 +305,10 @@ func libvirt(j *judge) {
 			return
 		}
 		installed++
-		for _, s := range qemuSettings {
-			if got := assigned(file.Content, s.name); got != s.value {
-				j.fail(n.Name, fix(n.Name, `sed -i -e '/^[[:space:]]*%s[[:space:]]*=/d' -e '$a %s = %s' %s && systemctl restart libvirtd`, s.name, s.name, s.value, facts.QemuFile),
-					"%s in %s is %s instead of %s", s.name, facts.QemuFile, orDefault(got), s.value)
+		for _, s := range QemuSettings {
+			if got, _ := assignment.Find(file.Content, s.Name); got.Written != s.Value {
+				j.fail(n.Name, fix(n.Name, `sed -i -e '/^[[:space:]]*%s[[:space:]]*=/d' -e '$a %s = %s' %s && systemctl restart libvirtd`, s.Name, s.Name, s.Value, facts.QemuFile),
+					"%s in %s is %s instead of %s", s.Name, facts.QemuFile, orDefault(got.Written), s.Value)
 			}
 		}
 		if f.Files[facts.PolkitOld].Missing && f.Files[facts.PolkitFile].Missing && f.Files[facts.LibvirtFile].Content == "" {
@@ -323,18 +324,6 @@ func libvirt(j *judge) {
 		return
 	}
 	j.ok("as disks that belong to oneadmin need it")
-}
-
-// assigned is the value of the last NAME = VALUE in a file of libvirt, "" without.
-func assigned(content, name string) string {
-	value := ""
-	for line := range strings.Lines(content) {
-		left, right, found := strings.Cut(strings.TrimSpace(line), "=")
-		if found && strings.TrimSpace(left) == name {
-			value = strings.TrimSpace(right)
-		}
-	}
-	return value
 }
 
 func orDefault(value string) string {

@@ -207,6 +207,25 @@ func (c *Client) UpdateImage(ctx context.Context, id int, template string) error
 	return nil
 }
 
+// TemplateText writes attributes as a template, NAME="value" lines.
+func TemplateText(attributes []Attribute) string {
+	var lines []string
+	for _, a := range attributes {
+		lines = append(lines, a.Name+`="`+a.Value+`"`)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// UpdateDatastore merges attributes into a datastore's template. It only goes through the API.
+func (c *Client) UpdateDatastore(ctx context.Context, id int, attributes []Attribute) error {
+	const merge = 1
+	failpoint.Change("update datastore")
+	if _, err := c.call(ctx, "one.datastore.update", id, TemplateText(attributes), merge); err != nil {
+		return fmt.Errorf("datastore %d: %w", id, err)
+	}
+	return nil
+}
+
 // AllocateImage registers an image by its template (NAME="value" lines) in a datastore,
 // and gives its id. It only goes through the API.
 func (c *Client) AllocateImage(ctx context.Context, template string, datastore int) (int, error) {

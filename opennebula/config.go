@@ -7,15 +7,26 @@ import (
 	"io"
 	"slices"
 	"strings"
-
-	"github.com/beevik/etree"
 )
 
-// DaemonConfig is oned's own configuration, oned.conf as it runs
-// (one.system.config). Only the group oneadmin is told.
+// DaemonConfig is oned's own configuration: oned.conf as it runs (one.system.config, which
+// only the group oneadmin is told), or the file as it would.
 type DaemonConfig struct {
-	root *etree.Element
+	sections []Section
 }
+
+// Section is one assignment in oned.conf: KIND = "value" or KIND = [ NAME = "value", … ].
+type Section struct {
+	Kind     string
+	Value    string
+	Settings map[string]string
+}
+
+// Attribute is a NAME = "VALUE" of a template.
+type Attribute struct{ Name, Value string }
+
+// NewDaemonConfig is the configuration of these sections.
+func NewDaemonConfig(sections []Section) *DaemonConfig { return &DaemonConfig{sections} }
 
 // ParseDaemonConfig reads the answer of one.system.config.
 func ParseDaemonConfig(r io.Reader) (*DaemonConfig, error) {
@@ -23,26 +34,47 @@ func ParseDaemonConfig(r io.Reader) (*DaemonConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &DaemonConfig{root}, nil
+	c := &DaemonConfig{}
+	for _, element := range root.ChildElements() {
+		c.sections = append(c.sections, Section{element.Tag, strings.TrimSpace(element.Text()), attributes(element)})
+	}
+	return c, nil
+}
+
+// of are the sections of a kind.
+func (c *DaemonConfig) of(kind string) (all []Section) {
+	for _, s := range c.sections {
+		if s.Kind == kind {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 // Driver is the section of that kind (TM_MAD_CONF, DS_MAD_CONF, VM_MAD) with that NAME; ok
 // is false where there is none.
 func (c *DaemonConfig) Driver(kind, name string) (settings map[string]string, ok bool) {
-	for _, element := range c.root.SelectElements(kind) {
-		settings := attributes(element)
-		if strings.EqualFold(settings["NAME"], name) {
-			return settings, true
+	for _, s := range c.of(kind) {
+		if strings.EqualFold(s.Settings["NAME"], name) {
+			return s.Settings, true
 		}
 	}
 	return nil, false
 }
 
+// Values are those of an attribute that may stand there several times.
+func (c *DaemonConfig) Values(kind string) (all []string) {
+	for _, s := range c.of(kind) {
+		all = append(all, s.Value)
+	}
+	return all
+}
+
 // Argument is the value of an option (-d, -s) in the ARGUMENTS of a section (TM_MAD,
 // DATASTORE_MAD), taken apart at its commas.
 func (c *DaemonConfig) Argument(section, option string) []string {
-	for _, element := range c.root.SelectElements(section) {
-		words := strings.Fields(attributes(element)["ARGUMENTS"])
+	for _, s := range c.of(section) {
+		words := strings.Fields(s.Settings["ARGUMENTS"])
 		for i, word := range words {
 			if word == option && i+1 < len(words) {
 				return strings.Split(strings.Trim(words[i+1], `"'`), ",")
@@ -56,8 +88,8 @@ func (c *DaemonConfig) Argument(section, option string) []string {
 // ids.
 func (c *DaemonConfig) HostHooks() []Hook {
 	var hooks []Hook
-	for _, element := range c.root.SelectElements("HOST_HOOK") {
-		a := attributes(element)
+	for _, s := range c.of("HOST_HOOK") {
+		a := s.Settings
 		hooks = append(hooks, Hook{ID: None, Name: a["NAME"], Resource: "HOST", State: a["ON"], Command: a["COMMAND"], Arguments: a["ARGUMENTS"]})
 	}
 	return hooks

@@ -63,10 +63,16 @@ func commands() []command.Command {
 			More:     []string{command.StatusOfLooking},
 		},
 		{
-			Name: "doctor", Args: "[drill [NAME NODE] | print sudoers|udev|polkit|pkla|oned.conf|vm_mad]", Most: 3, Setup: setupDoctor,
+			Name: "doctor", Args: "[drill [NAME NODE] | print sudoers|udev|polkit|pkla]", Most: 3, Setup: setupDoctor,
 			Sentence: "Checks everything that a working installation needs, on all nodes at once, and names what mends it; changes nothing.",
 			More: []string{command.StatusOfLooking, "doctor drill lists what should have been tried before an installation is relied on; with a name it says what to do, and looks what comes of it.",
-				"doctor print FILE prints what the suite ships: sudoers, udev, polkit (pkla for 0.105 and older), and the sections of oned.conf."},
+				"doctor print FILE prints what the suite ships: sudoers, udev, polkit (pkla for 0.105 and older)."},
+		},
+		{
+			Name: "setup", Args: "frontend | node | check [frontend|node]", Least: 1, Most: 2, Setup: setupSetup,
+			Sentence: "Shows what must be changed in the files of OpenNebula, sudo, udev and libvirt, and changes it.",
+			More: []string{"frontend makes the drivers known in oned.conf, for the version that is installed, and has image datastores count space where it is used; node prepares this node. Every other byte stays, the old file is kept beside the new one, and a second run finds nothing to do.",
+				"check changes nothing; without a role it is that of this machine. " + command.StatusOfLooking},
 		},
 		{
 			Name: "gfs2", Args: "format DEVICE|VG/VOLUME | check DIR | journals DIR | grow DIR", Least: 2, Most: 2, Setup: setupGFS2,

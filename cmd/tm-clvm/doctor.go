@@ -26,7 +26,6 @@ import (
 // shipped are the files that doctor prints, for commands that install them.
 var shipped = map[string]string{
 	"sudoers": sudoers.Rule, "udev": udev.Rules, "polkit": polkit.Rules, "pkla": polkit.Authority,
-	"oned.conf": doctor.Settings, "vm_mad": doctor.ClusterVMM,
 }
 
 // setupDoctor judges the installation; it changes nothing.

@@ -18,7 +18,7 @@ import (
 
 // What doctor prints is what is shipped, byte by byte: its output is installed.
 func TestDoctorPrints(t *testing.T) {
-	for name, want := range map[string]string{"sudoers": sudoers.Rule, "udev": udev.Rules, "oned.conf": doctor.Settings, "vm_mad": doctor.ClusterVMM, "polkit": polkit.Rules, "pkla": polkit.Authority} {
+	for name, want := range map[string]string{"sudoers": sudoers.Rule, "udev": udev.Rules, "polkit": polkit.Rules, "pkla": polkit.Authority} {
 		status, stdout, _ := tmClvm("doctor", "print", name)
 		assert.Zero(t, status, name)
 		assert.Equal(t, want, stdout)
@@ -78,7 +78,7 @@ func TestGFS2Words(t *testing.T) {
 func TestConsent(t *testing.T) {
 	var shown bytes.Buffer
 	io := command.Stdio{In: &bytes.Buffer{}, Err: &shown}
-	require.ErrorIs(t, consent(gfs2Options{}, io, "All of it is destroyed.\n"), errNoConsent)
+	require.ErrorIs(t, consent(false, io, "All of it is destroyed.\n"), errNoConsent)
 	assert.Equal(t, "All of it is destroyed.\n", shown.String())
-	require.NoError(t, consent(gfs2Options{yes: true}, io, "x"))
+	require.NoError(t, consent(true, io, "x"))
 }

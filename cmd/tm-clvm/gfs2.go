@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/dustin/go-humanize"
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
@@ -111,7 +109,7 @@ func formatGFS2(ctx context.Context, word string, o gfs2Options, io command.Stdi
 	if err := gfs2.Unused(to.device); err != nil {
 		return err
 	}
-	if err := consent(o, io, destroyed(ctx, to, plan)); err != nil {
+	if err := consent(o.yes, io, destroyed(ctx, to, plan)); err != nil {
 		return err
 	}
 	made, err := gfs2.Format(ctx, run.Exec{}, plan)
@@ -206,30 +204,6 @@ func contentOf(ctx context.Context, device string) string {
 	return strings.Join(strings.Fields(string(result.Stdout)), " ")
 }
 
-var errNoConsent = errors.New("not done")
-
-// consent shows what is going to be done and wants an answer, or --yes.
-func consent(o gfs2Options, io command.Stdio, what string) error {
-	if _, err := fmt.Fprint(io.Err, what); err != nil {
-		return err
-	}
-	if o.yes {
-		return nil
-	}
-	file, ok := io.In.(*os.File)
-	if !ok || !isatty.IsTerminal(file.Fd()) {
-		return fmt.Errorf("%w: there is nobody to ask; repeat it with --yes", errNoConsent)
-	}
-	if _, err := fmt.Fprint(io.Err, "Type yes to go on: "); err != nil {
-		return err
-	}
-	answer, err := bufio.NewReader(file).ReadString('\n')
-	if strings.TrimSpace(answer) != "yes" {
-		return errors.Join(errNoConsent, err)
-	}
-	return nil
-}
-
 // examine reads the state of the file system at a directory, and who shares it.
 func examine(ctx context.Context, point string) (gfs2.State, gfs2.Peers, error) {
 	table, err := gfs2.At(point)
@@ -285,7 +259,7 @@ func addJournals(ctx context.Context, point string, o gfs2Options, io command.St
 		return err
 	}
 	what := fmt.Sprintf("GFS2 %s has %d journals for %d nodes and gets %d more. They take %d MiB of it and cannot be removed again.\n", s.Table, s.Journals, len(peers.Nodes), o.add, o.add*o.journalSize)
-	if err := consent(o, io, what); err != nil {
+	if err := consent(o.yes, io, what); err != nil {
 		return err
 	}
 	n, err := gfs2.AddJournals(ctx, run.Exec{}, point, s.Device, o.add, o.journalSize)
@@ -301,7 +275,7 @@ func growGFS2(ctx context.Context, point string, o gfs2Options, io command.Stdio
 	if err != nil {
 		return err
 	}
-	if err := consent(o, io, fmt.Sprintf("GFS2 %s becomes as large as its device %s. It cannot be made smaller again.\n", s.Table, s.Device)); err != nil {
+	if err := consent(o.yes, io, fmt.Sprintf("GFS2 %s becomes as large as its device %s. It cannot be made smaller again.\n", s.Table, s.Device)); err != nil {
 		return err
 	}
 	err = gfs2.Grow(ctx, run.Exec{}, point)

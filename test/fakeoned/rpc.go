@@ -100,7 +100,8 @@ var methods = map[string]func(*Server, Call) (any, *failure){
 	"one.system.config":  config,
 
 	"one.datastorepool.info": pool(Datastores),
-	"one.image.update":       updateImage,
+	"one.image.update":       update(Images, "image"),
+	"one.datastore.update":   update(Datastores, "datastore"),
 	"one.vm.migrate":         migrateVM,
 	"one.vm.recover":         recoverVM,
 	"one.image.allocate":     allocateImage,
@@ -135,24 +136,26 @@ func info(kind Kind, name string) func(*Server, Call) (any, *failure) {
 	}
 }
 
-// updateImage sets attributes of an image's TEMPLATE: 0 replaces it, 1 merges.
-func updateImage(s *Server, c Call) (any, *failure) {
-	id, isInt := intParam(c, 1)
-	text, isString := stringParam(c, 2)
-	mode, hasMode := intParam(c, 3)
-	if !isInt || !isString || !hasMode {
-		return nil, &failure{fmt.Sprintf("[%s] Internal Error: bad parameters.", c.Method), codeAPI, id}
+// update sets attributes of an object's TEMPLATE: 0 replaces it, 1 merges.
+func update(kind Kind, name string) func(*Server, Call) (any, *failure) {
+	return func(s *Server, c Call) (any, *failure) {
+		id, isInt := intParam(c, 1)
+		text, isString := stringParam(c, 2)
+		mode, hasMode := intParam(c, 3)
+		if !isInt || !isString || !hasMode {
+			return nil, &failure{fmt.Sprintf("[%s] Internal Error: bad parameters.", c.Method), codeAPI, id}
+		}
+		document := s.Document(kind, id)
+		if document == "" {
+			return nil, &failure{fmt.Sprintf("[%s] Error getting %s [%d].", c.Method, name, id), codeNoExists, id}
+		}
+		updated, err := updateTemplate(document, text, mode == 1)
+		if err != nil {
+			return nil, &failure{fmt.Sprintf("[%s] Cannot update template. %v", c.Method, err), codeAPI, id}
+		}
+		s.Put(kind, id, updated)
+		return id, nil
 	}
-	document := s.Document(Images, id)
-	if document == "" {
-		return nil, &failure{fmt.Sprintf("[%s] Error getting image [%d].", c.Method, id), codeNoExists, id}
-	}
-	updated, err := updateTemplate(document, text, mode == 1)
-	if err != nil {
-		return nil, &failure{fmt.Sprintf("[%s] Cannot update template. %v", c.Method, err), codeAPI, id}
-	}
-	s.Put(Images, id, updated)
-	return id, nil
 }
 
 // allocateImage makes an image of a flat template, with the next id.
