@@ -8,6 +8,7 @@ import (
 
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
+	"one-clvm/opennebula"
 )
 
 // The calls are those that oned 7.4 made (opennebula/testdata).
@@ -42,6 +43,12 @@ func TestCloneOnSANSizes(t *testing.T) {
 	require.NoError(t, b.call("clone frontend:lv-oneimg-0 node1:"+home+"/disk.0 0 100"))
 	assert.Equal(t, agent.ContentImage, b.nodes.reqs[0].Content)
 	assert.EqualValues(t, 2<<30, b.nodes.reqs[0].Size, "enlarged by the user: 2048 of 1024 MiB")
+
+	b = newBench(t)
+	b.oned.vm.Disks[0].Size, b.oned.vm.Disks[0].OriginalSize = 0, 0
+	b.oned.images[0] = &opennebula.Image{Size: 1024}
+	require.NoError(t, b.call("clone frontend:lv-oneimg-0 node1:"+home+"/disk.0 0 100"))
+	assert.EqualValues(t, 1<<30, b.nodes.reqs[0].Size, "3.x: only the image's record tells it")
 }
 
 // Images of gfs2clvm are volumes, whatever their SOURCE looks like.

@@ -59,6 +59,8 @@ func (d *Driver) diskSize(f *facts, form imageForm, image *os.File) (int64, erro
 		in.Template = f.image.Template["SIZE"]
 	}
 	switch {
+	case form.mode == "" && in.Disk == 0: // a volume on the SAN, whose record alone tells its size in 3.x
+		in.Disk, in.Original = f.image.Size, f.image.Size
 	case form.qcow2:
 		h, err := qcow2.ReadHeader(image)
 		if err == nil {
