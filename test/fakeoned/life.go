@@ -86,7 +86,7 @@ func (s *Server) change(vm int, f func(*liveVM)) {
 		panic(fmt.Sprintf("VM %d is not known: %v", vm, err))
 	}
 	f(&liveVM{doc.Root()})
-	s.Put(VMs, vm, write(doc))
+	s.store(VMs, vm, write(doc))
 }
 
 func (v *liveVM) number(name string) int {

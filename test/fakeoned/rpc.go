@@ -153,7 +153,7 @@ func update(kind Kind, name string) func(*Server, Call) (any, *failure) {
 		if err != nil {
 			return nil, &failure{fmt.Sprintf("[%s] Cannot update template. %v", c.Method, err), codeAPI, id}
 		}
-		s.Put(kind, id, updated)
+		s.store(kind, id, updated)
 		return id, nil
 	}
 }

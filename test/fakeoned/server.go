@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"one-clvm/opennebula"
 )
 
 // Session is the "user:password" that a new Server accepts.
@@ -31,6 +33,7 @@ type Server struct {
 	calls     []Call
 	drivers   Drivers
 	pending   []func() // what was begun: see Settle
+	release   opennebula.Version
 }
 
 type key struct {
@@ -105,8 +108,25 @@ func (s *Server) Behave(b Behaviour) {
 	s.behaviour = b
 }
 
+// Be makes the server one of that release: what is Put from now on is [Aged].
+func (s *Server) Be(release opennebula.Version) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.release = release
+}
+
 // Put makes a document known, replacing the one of the same kind and id.
 func (s *Server) Put(kind Kind, id int, document string) {
+	s.mu.Lock()
+	release := s.release
+	s.mu.Unlock()
+	if release != (opennebula.Version{}) {
+		document = Aged(document, release)
+	}
+	s.store(kind, id, document)
+}
+
+func (s *Server) store(kind Kind, id int, document string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.documents[key{kind, id}] = document
@@ -121,7 +141,7 @@ func (s *Server) Remove(kind Kind, id int) {
 
 // Change gives fields of a document that is known new texts.
 func (s *Server) Change(kind Kind, id int, fields map[string]string) {
-	s.Put(kind, id, changed(s.Document(kind, id), fields))
+	s.store(kind, id, changed(s.Document(kind, id), fields))
 }
 
 // Document is what the server holds now: a client may have updated it. "" if nothing.
