@@ -12,6 +12,12 @@ CACHE    := $(CURDIR)/.cache
 LINTER_VERSION := v2.15.0
 LINTER         := $(CACHE)/bin/golangci-lint-$(LINTER_VERSION)
 
+# So are what looks for known vulnerabilities and for misspelled words.
+VULNCHECK_VERSION := v1.8.0
+VULNCHECK         := $(CACHE)/bin/govulncheck-$(VULNCHECK_VERSION)
+SPELLER_VERSION   := v0.8.0
+SPELLER           := $(CACHE)/bin/misspell-$(SPELLER_VERSION)
+
 # What a build says about itself. All of it comes from the commit, so that the same
 # commit makes the same bytes.
 VERSION := $(shell git describe --tags --always --match 'v*' 2>/dev/null || echo devel)
@@ -101,7 +107,7 @@ lab-down: ## End them
 	@go run ./lab down
 
 .PHONY: lint
-lint: $(LINTER) ## Check formatting, vet and lint, the floors of the design included
+lint: $(LINTER) $(SPELLER) ## Check formatting, vet and lint, the floors of the design included
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not formatted by gofmt:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet ./...
 	go vet -tags embedded,failpoint ./...
@@ -109,11 +115,28 @@ lint: $(LINTER) ## Check formatting, vet and lint, the floors of the design incl
 	$(LINTER) run
 	$(LINTER) run --build-tags embedded,failpoint
 	$(LINTER) run --build-tags lab ./lab/... $(LAB_PACKAGES)
+	$(SPELLER) -error $$(git ls-files '*.md' '*.example')
 
 $(LINTER):
 	@echo 'building golangci-lint $(LINTER_VERSION) from source (a few minutes, once)'
-	GOBIN=$(CACHE)/bin/build go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTER_VERSION)
-	@mv $(CACHE)/bin/build/golangci-lint $@ && rmdir $(CACHE)/bin/build
+	$(call tool,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTER_VERSION))
+
+$(SPELLER):
+	$(call tool,github.com/golangci/misspell/cmd/misspell@$(SPELLER_VERSION))
+
+$(VULNCHECK):
+	$(call tool,golang.org/x/vuln/cmd/govulncheck@$(VULNCHECK_VERSION))
+
+# Builds a tool from source, PACKAGE@VERSION, as the target.
+define tool
+GOBIN=$@.build go install $(1)
+@mv $@.build/* $@ && rmdir $@.build
+endef
+
+VULNDB ?= https://vuln.go.dev
+.PHONY: vulncheck
+vulncheck: $(VULNCHECK) ## Compare the programs with the list of known vulnerabilities (VULNDB=file:///DIR: a copy of it)
+	$(VULNCHECK) -db $(VULNDB) ./cmd/...
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (5m), one after the other
