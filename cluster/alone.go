@@ -19,12 +19,16 @@ func decideAlone(o Order, s State) (Plan, error) {
 		if alive && s.Domain != Crashed {
 			return Plan{Note: "it runs already"}, nil
 		}
-		return Plan{Steps: append(anew(alive, destroy, await(Off, "", p.Settle)), Step{Action: Store}, activate, Step{Action: Create, Undo: []Step{destroy, await(Off, "", p.Settle)}}, running)}, nil
+		return Plan{Steps: append(anew(alive, destroy, await(Off, "", p.Settle)), stored(s), activate, Step{Action: Create, Undo: []Step{destroy, await(Off, "", p.Settle)}}, running)}, nil
 	case VerbRestore:
 		if alive {
 			return Plan{Note: "it runs already"}, nil
 		}
-		return Plan{Steps: []Step{activate, {Action: Restore, File: o.File, Limit: p.Migrate, Undo: []Step{destroy, await(Off, "", p.Settle)}}, running}}, nil
+		restore := Step{Action: Restore, File: o.File, Limit: p.Migrate, Undo: []Step{destroy, await(Off, "", p.Settle)}}
+		if s.Manager.Anew { // its file went with the save
+			return Plan{Steps: []Step{stored(s), activate, restore, running}}, nil
+		}
+		return Plan{Steps: []Step{activate, restore, running}}, nil
 	case VerbShutdown:
 		if !alive {
 			return Plan{Note: "it is off already", Steps: ended(s)}, nil
@@ -48,7 +52,8 @@ func decideAlone(o Order, s State) (Plan, error) {
 	case VerbReset:
 		return Plan{Steps: []Step{{Action: Reset}}}, nil
 	case VerbSave:
-		return Plan{Steps: []Step{{Action: Save, File: o.File, Limit: p.Migrate, Undo: []Step{{Action: Restore, File: o.File, Limit: p.Migrate}}}, await(Off, "", p.Settle), release}}, nil
+		save := Step{Action: Save, File: o.File, Limit: p.Migrate, Undo: []Step{{Action: Restore, File: o.File, Limit: p.Migrate}}}
+		return Plan{Steps: append([]Step{save, await(Off, "", p.Settle)}, ended(s)...)}, nil
 	case VerbMigrate:
 		return Plan{Steps: []Step{{Action: Move, Node: o.To, Limit: p.Migrate}, await(Off, "", p.Settle)}}, nil
 	}
@@ -71,6 +76,15 @@ func anew(alive bool, steps ...Step) []Step {
 		return nil
 	}
 	return steps
+}
+
+// stored is the step that makes the definition. Under Xen it is also a file in CFG_DIR, which
+// a start that fails must not leave.
+func stored(s State) Step {
+	if s.Manager.Anew {
+		return Step{Action: Store, Undo: []Step{{Action: Remove}}}
+	}
+	return Step{Action: Store}
 }
 
 // ended lets go of what a VM had. Its file in CFG_DIR would keep others from its name.

@@ -1,7 +1,7 @@
 // Package cluster is a VM as a service of the cluster's own manager. It has the words, the
 // decision what to do for each of OpenNebula's verbs (Decide, a function of what was seen),
 // and what carries a decision out (Executor). A stack says how to see and how to act:
-// cluster/pacemaker, cluster/standalone.
+// cluster/pacemaker, cluster/rgmanager, cluster/cxm, cluster/standalone.
 package cluster
 
 import (
@@ -76,6 +76,14 @@ type Manager struct {
 	Leaves  bool // it starts the VMs of nodes that failed, and leaves alone those that run: nothing is to be frozen
 	Anew    bool // a VM is reset by being started anew, also one that is off
 	Insists bool // a guest that ignores a shutdown is destroyed in the end
+}
+
+// silence is the error of a hypervisor that does not answer.
+func (m Manager) silence() error {
+	if m.Anew {
+		return ErrXen
+	}
+	return ErrHypervisor
 }
 
 // Node of a cluster.

@@ -98,7 +98,7 @@ func (x *Executor) observe(ctx context.Context, o Order) (State, error) {
 		return state, err
 	}
 	if state.Hardware, err = x.Inspect(ctx); err != nil {
-		return state, fmt.Errorf("%w on %s: %w", ErrHypervisor, o.Node, err)
+		return state, fmt.Errorf("%w on %s: %w", state.Manager.silence(), o.Node, err)
 	}
 	return state, nil
 }

@@ -89,6 +89,7 @@ func leftRestore(o Order, s State) (Plan, error) {
 		return Plan{Note: "it runs already", Steps: []Step{{Action: Define, Node: o.Node}, running}}, nil
 	}
 	return Plan{Steps: []Step{
+		{Action: Store}, // its file went with the save
 		{Action: Activate, Undo: []Step{{Action: Release}}},
 		{Action: Restore, File: o.File, Limit: o.Service.Patience.Migrate, Undo: gone(o)}, define, running,
 	}}, nil
@@ -111,7 +112,7 @@ func leftRunning(o Order, s State) (Plan, error) {
 		return Plan{Steps: []Step{{Action: Reboot}}}, nil
 	case VerbSave: // the node may fail meanwhile: then it is started anew, without what was saved
 		back := []Step{{Action: Restore, File: o.File, Limit: p.Migrate}}
-		return Plan{Steps: []Step{{Action: Save, File: o.File, Limit: p.Migrate, Undo: back}, await(Stopped, "", p.Settle), {Action: Disable, Commit: true}, {Action: Release}}}, nil
+		return Plan{Steps: []Step{{Action: Save, File: o.File, Limit: p.Migrate, Undo: back}, await(Stopped, "", p.Settle), {Action: Disable, Commit: true}, {Action: Release}, {Action: Remove}}}, nil
 	case VerbMigrate:
 		if _, live := s.node(o.To); !live {
 			return Plan{}, refuse("%s is no live node of the cluster, which has %s", o.To, s.names())

@@ -11,6 +11,12 @@ type Figures struct {
 	ReadOps, WriteOps     int64
 }
 
+// Sighting is what a hypervisor says of one of its node's domains.
+type Sighting struct {
+	State   Domain
+	Figures *Figures // nil where it has none
+}
+
 // Report is what OpenNebula is told of a VM.
 type Report string
 
@@ -49,8 +55,8 @@ func Judge(s State) (report Report, here bool) {
 		return ReportFailed, mine || failedHere
 	case c.Pending != "", c.Frozen, len(c.Running) > 0:
 		return ReportUnknown, mine
-	case c.Stopped:
-		return ReportOff, false
+	case c.Stopped: // a manager that leaves alone what has ended leaves it to this node
+		return ReportOff, s.Manager.Leaves
 	case len(c.Failures) > 0:
 		return ReportFailed, failedHere
 	}

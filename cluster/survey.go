@@ -10,11 +10,12 @@ type Survey struct {
 	VMs     []Surveyed
 	// Maintenance: the cluster looks on and does nothing.
 	Maintenance bool
+	Manager     Manager
 }
 
 // Of is the state of one VM, with what the hypervisor of this node says of it.
 func (s Survey) Of(service Condition, domain Domain) State {
-	return State{Clustered: true, Self: s.Self, Quorate: s.Quorate, Nodes: s.Nodes, Maintenance: s.Maintenance, Service: service, Domain: domain}
+	return State{Clustered: true, Self: s.Self, Quorate: s.Quorate, Nodes: s.Nodes, Maintenance: s.Maintenance, Manager: s.Manager, Service: service, Domain: domain}
 }
 
 // Surveyed is the service of one VM.

@@ -39,6 +39,20 @@ func ReadDocument(r io.Reader) ([]byte, error) {
 	return decodeBase64(text)
 }
 
+// ReadDeployment reads the file that a deploy has on standard input: a document as
+// ReadDocument takes it, or, where oned writes for Xen, text that is neither.
+func ReadDeployment(r io.Reader) ([]byte, error) {
+	data, err := readBounded(r, MaxDocument/3*4)
+	if err != nil {
+		return nil, err
+	}
+	document, err := ReadDocument(bytes.NewReader(data))
+	if err != nil && len(bytes.TrimSpace(data)) > 0 {
+		return data, nil // whoever gets it judges it
+	}
+	return document, err
+}
+
 // EncodeDocument is the form in which a document is handed over, see ReadDocument.
 func EncodeDocument(document []byte) []byte {
 	return append(base64.StdEncoding.AppendEncode(nil, document), '\n')

@@ -11,12 +11,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"one-clvm/cluster"
+	"one-clvm/cluster/xen"
 	"one-clvm/internal/failpoint"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/run"
 )
 
@@ -26,9 +27,10 @@ const Name = "cxm"
 // Stack implements cluster.Stack and cluster.Performer.
 type Stack struct {
 	Runner     run.Runner
-	Hypervisor cluster.Hypervisor
+	Hypervisor *xen.Client
 	Self       string // this node, by the name that cxm knows it under
 	AutoDir    string // where autostart links are
+	Files      string // where the VMs' files are; "" is not compared with what cxm has
 	// Config reads cxm.conf.
 	Config func() ([]byte, error)
 }
@@ -37,7 +39,25 @@ type Stack struct {
 func (*Stack) Name() string { return Name }
 
 // noFencing is a line of cxm.conf, which is Python.
-var noFencing = regexp.MustCompile(`(?m)^\s*DISABLE_FENCING\s*=\s*(True|1)\b`)
+var noFencing = lazyregexp.New(`(?m)^\s*DISABLE_FENCING\s*=\s*(True|1)\b`)
+
+// vmconfDir is the line that says where cxm has the VMs' files.
+var vmconfDir = lazyregexp.New(`(?m)^\s*VMCONF_DIR\s*=\s*['"]([^'"]*)['"]`)
+
+// defaultFiles is VMCONF_DIR of a file without one.
+const defaultFiles = "/etc/xen/vm"
+
+// checkFiles: cxm looks for a VM in a directory of its own.
+func (p *Stack) checkFiles(config []byte) error {
+	dir := defaultFiles
+	if match := vmconfDir.FindSubmatch(config); match != nil {
+		dir = filepath.Clean(string(match[1]))
+	}
+	if p.Files != "" && filepath.Clean(p.Files) != dir {
+		return fmt.Errorf("%w: cxm has the VMs' files in %s (VMCONF_DIR in cxm.conf), and agent.conf in %s (CFG_DIR): make them the same; nothing was changed", cluster.ErrRefused, dir, p.Files)
+	}
+	return nil
+}
 
 // manager is how cxm differs.
 var manager = cluster.Manager{Enables: true, Moves: true, Leaves: true, Anew: true, Insists: true}
@@ -45,55 +65,96 @@ var manager = cluster.Manager{Enables: true, Moves: true, Leaves: true, Anew: tr
 // Observe implements cluster.Stack: the daemon's nodes and state, where cxm finds the VM and
 // its link, and one question to the hypervisor.
 func (p *Stack) Observe(ctx context.Context, s cluster.Service) (cluster.State, error) {
-	if text, err := p.ask(ctx, "cxmd_ctl", "--ping"); err != nil || text != "OK" {
-		return cluster.State{}, errors.Join(fmt.Errorf("%w: cxmd says %q: start it on this node", cluster.ErrDown, text), err)
-	}
-	state := cluster.State{Clustered: true, Self: p.Self, Quorate: true, Manager: manager}
-	members, err := p.ask(ctx, "cxmd_ctl", "-l")
+	survey, status, err := p.daemon(ctx)
 	if err != nil {
-		return state, fmt.Errorf("%w: %w", cluster.ErrDown, err)
+		return cluster.State{}, err
 	}
-	for _, name := range strings.Fields(members) {
-		state.Nodes = append(state.Nodes, cluster.Node{Name: name, Online: true})
-	}
-	status, err := p.ask(ctx, "cxmd_ctl", "-s")
-	if err != nil {
-		return state, fmt.Errorf("%w: %w", cluster.ErrDown, err)
-	}
+	state := survey.Of(cluster.Condition{}, cluster.Unknown)
 	config, err := p.Config()
 	if err != nil {
 		return state, fmt.Errorf("%w: %w", cluster.ErrDown, err)
 	}
-	state.Fencing = !noFencing.Match(config)
+	if err := p.checkFiles(config); err != nil {
+		return state, err
+	}
+	state.Fencing = noFencing.FindSubmatch(config) == nil
 	found, err := p.search(ctx, s.Name)
 	if err != nil {
 		return state, err
 	}
 	state.Service.Defined, state.Service.Running = len(found.links) > 0, found.running
-	if err := readStatus(&state, status); err != nil {
-		return state, err
+	if status == recovery && state.Service.Defined && len(state.Service.Running) == 0 {
+		state.Service.Pending = "recovering"
 	}
 	state.Domain, _ = p.Hypervisor.State(ctx, s)
 	return state, nil
 }
 
-// readStatus: in panic cxmd does nothing at all; in recovery it fences a node and starts
-// that one's VMs elsewhere.
-func readStatus(state *cluster.State, text string) error {
-	_, word, ok := strings.Cut(text, "State:")
-	if word = strings.TrimSpace(word); !ok {
-		return fmt.Errorf("%w: cxmd_ctl tells no state: %q", cluster.ErrDown, text)
+// The states of cxmd. In recovery it fences a node and starts that one's VMs elsewhere; in
+// panic it does nothing at all.
+const (
+	normal   = "normal"
+	recovery = "recovery"
+)
+
+// daemon asks cxmd for its nodes, and how it is.
+func (p *Stack) daemon(ctx context.Context) (survey cluster.Survey, status string, err error) {
+	if text, err := p.ask(ctx, "cxmd_ctl", "--ping"); err != nil || text != "OK" {
+		return survey, "", errors.Join(fmt.Errorf("%w: cxmd says %q: start it on this node", cluster.ErrDown, text), err)
 	}
-	switch word {
-	case "normal":
-	case "recovery":
-		if state.Service.Defined && len(state.Service.Running) == 0 {
-			state.Service.Pending = "recovering"
+	survey = cluster.Survey{Self: p.Self, Quorate: true, Manager: manager}
+	members, err := p.ask(ctx, "cxmd_ctl", "-l")
+	if err != nil {
+		return survey, "", fmt.Errorf("%w: %w", cluster.ErrDown, err)
+	}
+	for _, name := range strings.Fields(members) {
+		survey.Nodes = append(survey.Nodes, cluster.Node{Name: name, Online: true})
+	}
+	text, err := p.ask(ctx, "cxmd_ctl", "-s")
+	if err != nil {
+		return survey, "", fmt.Errorf("%w: %w", cluster.ErrDown, err)
+	}
+	_, status, ok := strings.Cut(text, "State:")
+	if status = strings.TrimSpace(status); !ok {
+		return survey, "", fmt.Errorf("%w: cxmd_ctl tells no state: %q", cluster.ErrDown, text)
+	}
+	survey.Maintenance = status != normal && status != recovery
+	return survey, status, nil
+}
+
+// Survey implements cluster.Surveyor: the VMs whose autostart link this node has. Where one
+// that does not run here is, cxm is asked: it may just move, or have ended by itself, and
+// then it stays off.
+func (p *Stack) Survey(ctx context.Context) (cluster.Survey, error) {
+	survey, status, err := p.daemon(ctx)
+	if err != nil {
+		return survey, err
+	}
+	links, err := os.ReadDir(p.AutoDir)
+	if err != nil {
+		return survey, fmt.Errorf("%w: %w", cluster.ErrDown, err)
+	}
+	domains, err := p.Hypervisor.List(ctx)
+	if err != nil {
+		return survey, fmt.Errorf("%w: %w", cluster.ErrXen, err)
+	}
+	for _, link := range links {
+		definition, err := os.Readlink(filepath.Join(p.AutoDir, link.Name()))
+		if err != nil {
+			continue // gone, or none of ours
 		}
-	default:
-		state.Maintenance = true
+		vm := cluster.Surveyed{Name: link.Name(), Definition: definition, Condition: cluster.Condition{Defined: true, Running: []string{p.Self}}}
+		if !domains[vm.Name].State.Alive() {
+			found, err := p.search(ctx, vm.Name)
+			if err != nil {
+				return survey, err
+			}
+			vm.Condition.Running = found.running
+			vm.Condition.Stopped = len(found.running) == 0 && status == normal
+		}
+		survey.VMs = append(survey.VMs, vm)
 	}
-	return nil
+	return survey, nil
 }
 
 // found is what cxm search says.
@@ -126,7 +187,7 @@ func (p *Stack) search(ctx context.Context, name string) (found, error) {
 
 // ask is a call that only looks. Failures are told on standard output, too.
 func (p *Stack) ask(ctx context.Context, program string, args ...string) (string, error) {
-	res, err := p.Runner.Run(ctx, run.Cmd{Path: program, Args: args})
+	res, err := p.Runner.Run(ctx, run.Cmd{Path: program, Args: args, Reads: true})
 	text := strings.TrimSpace(string(res.Stdout))
 	if err != nil && text != "" {
 		err = fmt.Errorf("%w: %s", err, strings.Join(strings.Fields(text), " "))

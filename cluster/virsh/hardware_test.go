@@ -79,10 +79,10 @@ func TestCommandsOfHardware(t *testing.T) {
 func TestSurvey(t *testing.T) {
 	domains, err := (&Client{Runner: answers{"domstats": testdata(t, "domstats")}}).Survey(t.Context(), "qemu:///system")
 	require.NoError(t, err)
-	assert.Equal(t, map[string]Domain{
-		"one-42": {cluster.Active, &cluster.Figures{CPUNanoseconds: 27610303490, MemoryKiB: 612344, NetRX: 1001, NetTX: 2002, ReadBytes: 4608, WriteBytes: 8192, ReadOps: 8, WriteOps: 8}},
-		"one-43": {cluster.Paused, &cluster.Figures{MemoryKiB: 524288}},
-		"wild":   {cluster.Absent, &cluster.Figures{}},
+	assert.Equal(t, map[string]cluster.Sighting{
+		"one-42": {State: cluster.Active, Figures: &cluster.Figures{CPUNanoseconds: 27610303490, MemoryKiB: 612344, NetRX: 1001, NetTX: 2002, ReadBytes: 4608, WriteBytes: 8192, ReadOps: 8, WriteOps: 8}},
+		"one-43": {State: cluster.Paused, Figures: &cluster.Figures{MemoryKiB: 524288}},
+		"wild":   {State: cluster.Absent, Figures: &cluster.Figures{}},
 	}, domains)
 }
 
@@ -91,7 +91,7 @@ func TestSurveyOfAnOldLibvirt(t *testing.T) {
 	list := " Id    Name                           State\n----------------------------------------------------\n 3     one-42                         running\n -     one-43                         shut off\n 4     one-44                         in shutdown\n\n"
 	domains, err := (&Client{Runner: answers{"list": list}}).Survey(t.Context(), "qemu:///system")
 	require.NoError(t, err)
-	assert.Equal(t, map[string]Domain{"one-42": {State: cluster.Active}, "one-43": {State: cluster.Absent}, "one-44": {State: cluster.Dying}}, domains)
+	assert.Equal(t, map[string]cluster.Sighting{"one-42": {State: cluster.Active}, "one-43": {State: cluster.Absent}, "one-44": {State: cluster.Dying}}, domains)
 	_, err = (&Client{Runner: answers{}}).Survey(t.Context(), "qemu:///system")
 	require.ErrorIs(t, err, cluster.ErrHypervisor)
 }

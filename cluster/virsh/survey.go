@@ -13,15 +13,9 @@ import (
 	"one-clvm/internal/run"
 )
 
-// Domain is what libvirt says of one of a node's domains.
-type Domain struct {
-	State   cluster.Domain
-	Figures *cluster.Figures // nil where libvirt has none
-}
-
 // Survey is all domains of this node, by name, with one call. libvirt before 1.2.8 has no
 // domstats: of its domains only the states are known, with a second call.
-func (v *Client) Survey(ctx context.Context, uri string) (map[string]Domain, error) {
+func (v *Client) Survey(ctx context.Context, uri string) (map[string]cluster.Sighting, error) {
 	s := cluster.Service{Hypervisor: uri}
 	res, err := v.Runner.Run(ctx, run.Cmd{Path: "virsh", Args: v.args(s, "domstats", "--state", "--cpu-total", "--balloon", "--interface", "--block"), Reads: true})
 	var failed *run.Error
@@ -38,14 +32,14 @@ func (v *Client) Survey(ctx context.Context, uri string) (map[string]Domain, err
 
 // parseStats reads the answer of domstats: a line Domain: 'NAME', then KEY=VALUE for each
 // figure.
-func parseStats(r io.Reader) (map[string]Domain, error) {
-	out := map[string]Domain{}
+func parseStats(r io.Reader) (map[string]cluster.Sighting, error) {
+	out := map[string]cluster.Sighting{}
 	var name string
 	var figures *cluster.Figures
 	var state, reason int64
 	end := func() {
 		if name != "" {
-			out[name] = Domain{State: numbered(state, reason), Figures: figures}
+			out[name] = cluster.Sighting{State: numbered(state, reason), Figures: figures}
 		}
 	}
 	lines := bufio.NewScanner(r)
@@ -134,15 +128,15 @@ func numbered(state, reason int64) cluster.Domain {
 }
 
 // parseList reads the table of list --all: two lines, then ID, NAME, STATE.
-func parseList(r io.Reader) (map[string]Domain, error) {
-	out := map[string]Domain{}
+func parseList(r io.Reader) (map[string]cluster.Sighting, error) {
+	out := map[string]cluster.Sighting{}
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		words := strings.Fields(lines.Text())
 		if len(words) < 3 || words[0] == "Id" {
 			continue
 		}
-		out[words[1]] = Domain{State: parseState(strings.Join(words[2:], " "))}
+		out[words[1]] = cluster.Sighting{State: parseState(strings.Join(words[2:], " "))}
 	}
 	return out, lines.Err()
 }

@@ -4,10 +4,6 @@ package xen
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"slices"
-	"strings"
 
 	"one-clvm/cluster"
 	"one-clvm/internal/run"
@@ -28,62 +24,15 @@ type Client struct {
 // State is what the hypervisor says of a domain. The list of all is asked for: only a list
 // without the domain means that it is not there, any failure that nothing is known.
 func (c *Client) State(ctx context.Context, s cluster.Service) (state cluster.Domain, reason string) {
-	res, err := c.Runner.Run(ctx, run.Cmd{Path: c.Program, Args: []string{"list"}})
+	all, err := c.List(ctx)
 	if err != nil {
 		return cluster.Unknown, err.Error()
 	}
-	all, err := parseList(string(res.Stdout))
-	if err != nil {
-		return cluster.Unknown, err.Error()
-	}
-	state, listed := all[s.Name]
+	seen, listed := all[s.Name]
 	if !listed {
 		return cluster.Absent, ""
 	}
-	return state, ""
-}
-
-// dom0 is the node itself.
-const dom0 = "Domain-0"
-
-// parseList reads the table of all domains: name, id, memory, processors, state, seconds. A
-// name has no blanks. xm also lists domains that it only knows, without an id.
-func parseList(text string) (map[string]cluster.Domain, error) {
-	rows := strings.Split(text, "\n")
-	header := slices.IndexFunc(rows, func(row string) bool { return strings.HasPrefix(strings.Join(strings.Fields(row), " "), "Name ID Mem") })
-	if header < 0 {
-		return nil, errors.New("the list of domains has no header")
-	}
-	all := map[string]cluster.Domain{}
-	for _, row := range rows[header+1:] {
-		switch fields := strings.Fields(row); {
-		case len(fields) == 0 || fields[0] == dom0:
-		case len(fields) == 5:
-			all[fields[0]] = cluster.Absent
-		case len(fields) == 6:
-			all[fields[0]] = parseState(fields[4])
-		default:
-			return nil, fmt.Errorf("list of domains: %q has %d columns", row, len(fields))
-		}
-	}
-	return all, nil
-}
-
-// parseState reads the letters of a state: running, blocked, paused, shutdown, crashed, dying.
-// None of them is a domain that just now does not run on a processor.
-func parseState(letters string) cluster.Domain {
-	if len(letters) != 6 || strings.Trim(letters, "rbpscd-") != "" {
-		return cluster.Unknown
-	}
-	switch {
-	case strings.Contains(letters, "c"):
-		return cluster.Crashed
-	case strings.ContainsAny(letters, "sd"):
-		return cluster.Dying
-	case strings.Contains(letters, "p"):
-		return cluster.Paused
-	}
-	return cluster.Active
+	return seen.State, ""
 }
 
 // Commands carry out the steps that concern a domain on this node. A domain is started from
@@ -122,5 +71,5 @@ func (c *Client) Commands(o cluster.Order, s cluster.Step, _ func() (string, err
 		}
 		return one("migrate", "-l", name, s.Node)
 	}
-	return nil, nil
+	return c.hardware(o, s)
 }

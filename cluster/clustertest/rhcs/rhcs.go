@@ -22,6 +22,7 @@ type Cluster struct {
 	Loaded   string              // configuration that runs
 	Services map[string]*Service // by name, without vm:
 	Saved    map[string]string   // checkpoints: domain by file, on the shared file system
+	Running  map[string]string   // documents of domains whose devices somebody asked for
 	Delays   Delays
 	Faults   []*double.Fault
 	Quorum   bool
@@ -100,7 +101,7 @@ func (c *Cluster) Call(node, program string, args []string, stdin string, now ti
 	case "fence_tool":
 		return c.fenceTool(n, args)
 	case "virsh":
-		return c.virsh(n, args)
+		return c.virsh(n, args, stdin)
 	}
 	return Reply{Stderr: program + ": command not found\n", Status: 127}
 }

@@ -3,7 +3,7 @@ package rhcs
 import "strings"
 
 // virsh is the client of the libvirt of this node, or of the one that -c names.
-func (c *Cluster) virsh(n *Node, args []string) Reply {
+func (c *Cluster) virsh(n *Node, args []string, stdin string) Reply {
 	failure := func(text string) Reply { return Reply{Stderr: "error: " + text + "\n", Status: 1} }
 	if len(args) < 3 || args[0] != "-c" {
 		return failure("usage")
@@ -16,6 +16,9 @@ func (c *Cluster) virsh(n *Node, args []string) Reply {
 	if n.NoLibvirt {
 		return failure("failed to connect to the hypervisor\nerror: Failed to connect socket: Connection refused")
 	}
+	if args[2] == "domstats" {
+		return n.domstats()
+	}
 	verb, name := args[2], args[3]
 	if verb == "restore" {
 		domain := c.Saved[name]
@@ -24,6 +27,7 @@ func (c *Cluster) virsh(n *Node, args []string) Reply {
 		}
 		n.Domains[domain] = "running"
 		delete(c.Saved, name)
+		delete(c.Running, domain)
 		return Reply{}
 	}
 	if n.Domains[name] == "" {
@@ -42,6 +46,8 @@ func (c *Cluster) virsh(n *Node, args []string) Reply {
 		delete(n.Domains, name)
 		c.Saved[args[4]] = name
 	case "reboot", "reset":
+	case "dumpxml", "attach-device", "detach-disk", "detach-interface":
+		return c.devices(verb, name, args[4:], stdin)
 	default:
 		c.violation("virsh %s on a VM of the cluster", verb)
 		return failure("unknown command")

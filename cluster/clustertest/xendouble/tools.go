@@ -136,6 +136,7 @@ func (c *Cluster) create(n *Node, name, force string, running, links []string) d
 		return failure(1, "Error: Can't start %s on %s: Not enough ram", name, n.Name)
 	}
 	n.Domains[name] = "r-----"
+	n.plug(name, c.definition(n, name))
 	return double.Reply{}
 }
 
@@ -149,8 +150,7 @@ func (c *Cluster) migrate(from *Node, name, target string) double.Reply {
 	case from.RefusesMoving:
 		return failure(1, "Error: Cannot migrate %s to %s: Not enough ram", name, target)
 	}
-	to.Domains[name] = from.Domains[name]
-	delete(from.Domains, name)
+	from.give(name, to)
 	old := filepath.Join(c.Auto(from.Name), name)
 	if definition, err := os.Readlink(old); err == nil {
 		if err := os.Symlink(definition, filepath.Join(c.Auto(target), name)); err == nil {
@@ -177,15 +177,11 @@ func (c *Cluster) client(n *Node, program string, args []string) double.Reply {
 		}
 		return double.Reply{Stdout: out}
 	case "create":
-		return c.start(n, filepath.Base(words[0]))
+		reply := c.start(n, filepath.Base(words[0]))
+		n.plug(filepath.Base(words[0]), words[0])
+		return reply
 	case "restore":
-		file := words[len(words)-1]
-		name := c.Saved[file]
-		if name == "" {
-			return failure(1, "Can't open save file %s", file)
-		}
-		delete(c.Saved, file)
-		return c.start(n, name)
+		return c.restore(n, words)
 	}
 	name := words[0]
 	if n.Domains[name] == "" {
@@ -207,13 +203,30 @@ func (c *Cluster) client(n *Node, program string, args []string) double.Reply {
 		if to == nil || !to.Up || n.RefusesMoving {
 			return failure(1, "migration target: Failed to connect to %s", words[1])
 		}
-		to.Domains[name] = n.Domains[name]
-		delete(n.Domains, name)
+		n.give(name, to)
+	case "block-list", "network-list":
+		return n.list(args[0], name)
+	case "block-attach", "block-detach", "network-attach", "network-detach", "cd-eject", "cd-insert", "mem-set", "vcpu-set":
+		return n.change(program, args[0], name, words[1:])
 	default:
 		c.violation("%s is no word that a driver may say to xl or xm", args[0])
 		return failure(1, "command not implemented") // xl's own text for a word that it does not know
 	}
 	return double.Reply{}
+}
+
+// restore has a checkpoint, and with xl a definition before it.
+func (c *Cluster) restore(n *Node, words []string) double.Reply {
+	file := words[len(words)-1]
+	name := c.Saved[file]
+	if name == "" {
+		return failure(1, "Can't open save file %s", file)
+	}
+	delete(c.Saved, file)
+	if len(words) > 1 {
+		n.plug(name, words[0])
+	}
+	return c.start(n, name)
 }
 
 func (c *Cluster) start(n *Node, name string) double.Reply {

@@ -15,7 +15,7 @@ import (
 )
 
 // Programs of a Xen node.
-var Programs = []string{"cxm", "cxmd_ctl", "xl", "xm"}
+var Programs = []string{"cxm", "cxmd_ctl", "xl", "xm", "xentop", "xenstore-read"}
 
 // Cluster is the state.
 type Cluster struct {
@@ -33,15 +33,22 @@ type Node struct {
 	Name                         string
 	Up                           bool
 	Domains                      map[string]string // letters by name
-	NoCxmd, NoXen, Deaf          bool
+	Devices                      map[string]*Devices
+	NoCxmd, NoXen, Deaf, Holds   bool // Deaf guests ignore a shutdown; what Holds lets go of no device
 	RefusesCreate, RefusesMoving bool
+}
+
+// Devices are what a running domain has.
+type Devices struct {
+	Disks map[string]string // path by target
+	NICs  []string          // MAC addresses
 }
 
 // New are so many nodes, all up.
 func New(base string, nodes int) (*Cluster, error) {
 	c := &Cluster{Base: base, State: "normal", Saved: map[string]string{}}
 	for i := range nodes {
-		n := &Node{Name: fmt.Sprintf("node%d", i+1), Up: true, Domains: map[string]string{}}
+		n := &Node{Name: fmt.Sprintf("node%d", i+1), Up: true, Domains: map[string]string{}, Devices: map[string]*Devices{}}
 		c.Nodes = append(c.Nodes, n)
 		if err := os.MkdirAll(c.Auto(n.Name), 0o755); err != nil {
 			return nil, err
@@ -140,6 +147,10 @@ func (c *Cluster) Call(node, program string, args []string, _ string, _ time.Tim
 		return c.cxmdCtl(n, args)
 	case "xl", "xm":
 		return c.client(n, program, args)
+	case "xentop":
+		return c.xentop(n)
+	case "xenstore-read":
+		return c.xenstore(n, args)
 	}
 	return double.Reply{Stderr: program + ": command not found\n", Status: 127}
 }
@@ -159,7 +170,8 @@ func (c *Cluster) happen(event string) {
 
 // Reads implements double.Tools.
 func (*Cluster) Reads(program string, args []string) bool {
-	return program == "cxmd_ctl" || args[0] == "list" || program == "cxm" && args[0] == "search"
+	word := append(args, "")[0]
+	return program == "cxmd_ctl" || program == "xentop" || program == "xenstore-read" || slices.Contains([]string{"list", "block-list", "network-list"}, word) || program == "cxm" && word == "search"
 }
 
 // Summary implements double.Tools.
