@@ -13,6 +13,7 @@ import (
 
 	"one-clvm/cluster"
 	"one-clvm/cluster/virsh"
+	"one-clvm/cluster/xen"
 	"one-clvm/internal/failpoint"
 	"one-clvm/internal/run"
 	"one-clvm/lvm"
@@ -61,9 +62,12 @@ func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)
 		return err
 	}
 	defer unlock(lock, a.Clock)
-	job := &job{Agent: a, q: q, volumes: volumes{agents: a.Agents, groups: a.Groups, vm: q.VM, ds: q.DS, home: q.Home, lockWait: q.Settle}}
+	job := &job{Agent: a, q: q, xen: xenFiles{a.Config.XenFiles, a.Config.HomeBases}, volumes: volumes{agents: a.Agents, groups: a.Groups, vm: q.VM, ds: q.DS, home: q.Home, lockWait: q.Settle}}
 	var device cluster.Device
+	var name string
 	switch {
+	case a.Config.Xen != "":
+		name, device, err = job.prepareXen(ctx)
 	case q.Verb == cluster.VerbStart:
 		job.checked, err = job.check(ctx, q.Domain)
 	case q.Verb.ChangesHardware():
@@ -80,8 +84,19 @@ func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)
 	order := job.q.order(&a.Config)
 	order.Device = device
 	x.Inspect = func(ctx context.Context) (cluster.Hardware, error) { return a.virsh().Inspect(ctx, order.Service) }
+	if a.Config.Xen != "" {
+		order.Service.Name, order.Service.Definition = name, path.Join(a.Config.XenFiles, name)
+		x.Inspect = func(ctx context.Context) (cluster.Hardware, error) {
+			h, err := a.xen().Inspect(ctx, order.Service)
+			h.CPUs, h.MemoryMiB = job.xenLimits.CPUs, job.xenLimits.MemoryMiB
+			return h, err
+		}
+	}
 	return x.Do(ctx, order)
 }
+
+// xen asks this node's Xen.
+func (a *Agent) xen() *xen.Client { return &xen.Client{Runner: a.Runner, Program: a.Config.Xen} }
 
 // virsh asks this node's libvirt.
 func (a *Agent) virsh() *virsh.Client {
@@ -99,6 +114,11 @@ type job struct {
 	q       Request
 	volumes volumes
 	checked *domain.Domain // what is to be stored
+
+	// The same under Xen.
+	xen        xenFiles
+	xenChecked *domain.Xen
+	xenLimits  cluster.Hardware // what a running VM may grow to
 }
 
 // activate is for the stacks without a resource agent, and for domains that no cluster knows.
@@ -121,6 +141,9 @@ func (j *job) activate(ctx context.Context, mode lvm.Mode) error {
 // store puts the domain as the verb makes it into the home, where it is started from. A crash
 // leaves the file of before, or the new one, which goes with the home.
 func (j *job) store(context.Context) error {
+	if j.Config.Xen != "" {
+		return j.storeXen()
+	}
 	text, err := j.checked.Bytes()
 	if err != nil {
 		return err
@@ -145,7 +168,7 @@ func (j *job) store(context.Context) error {
 
 // document reads the stored domain, and checks it again: others may write in the home.
 func (j *job) document(ctx context.Context) (string, error) {
-	text, err := j.stored()
+	text, err := j.storedText(definitionName)
 	if err != nil {
 		return "", err
 	}
@@ -157,13 +180,13 @@ func (j *job) document(ctx context.Context) (string, error) {
 	return string(checked), err
 }
 
-func (j *job) stored() (string, error) {
+func (j *job) storedText(name string) (string, error) {
 	h, err := openHome(j.q.Home)
 	if err != nil {
 		return "", err
 	}
 	defer h.close()
-	return h.read(definitionName)
+	return h.read(name)
 }
 
 func (j *job) check(ctx context.Context, text string) (*domain.Domain, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -199,10 +200,6 @@ func FuzzReadRequest(f *testing.F) {
 }
 
 func TestChooseStack(t *testing.T) {
-	choose := func(configured string, there ...string) (string, error) {
-		has := func(name string) bool { return strings.Contains(strings.Join(there, " ")+" ", name+" ") }
-		return ChooseStack(configured, has, has)
-	}
 	for _, c := range []struct {
 		configured, want string
 		there            []string
@@ -213,13 +210,38 @@ func TestChooseStack(t *testing.T) {
 		{"standalone", "standalone", []string{"crm_mon", "/etc/corosync/corosync.conf"}},
 		{"pacemaker", "pacemaker", nil},
 		{"auto", "rgmanager", []string{"/etc/cluster/cluster.conf", "clustat"}},
+		{"auto", "cxm", []string{"/etc/xen/cxm.conf", "cxm"}},
 	} {
-		got, err := choose(c.configured, c.there...)
-		require.NoError(t, err)
+		has := func(name string) bool { return slices.Contains(c.there, name) }
+		assert.Equal(t, c.want, ChooseStack(c.configured, has, has), c)
+	}
+}
+
+func TestChooseHypervisor(t *testing.T) {
+	xen, xend := []string{"/proc/xen/xsd_port"}, []string{"/proc/xen/xsd_port", "/var/lib/xend/xend-socket"}
+	for _, c := range []struct {
+		configured, stack string
+		there             []string
+		want              string
+	}{
+		{"auto", "standalone", nil, ""},
+		{"auto", "standalone", xend[1:], ""},
+		{"auto", "standalone", xen, "xl"},
+		{"auto", "standalone", xend, "xm"},
+		{"auto", "cxm", nil, "xm"},
+		{"auto", "pacemaker", xen, ""},
+		{"auto", "rgmanager", xend, ""},
+		{"libvirt", "standalone", xen, ""},
+		{"libvirt", "pacemaker", nil, ""},
+		{"xl", "standalone", xend, "xl"},
+		{"xm", "cxm", nil, "xm"},
+	} {
+		got, err := ChooseHypervisor(c.configured, c.stack, func(path string) bool { return slices.Contains(c.there, path) })
+		require.NoError(t, err, c)
 		assert.Equal(t, c.want, got, c)
 	}
-	for _, there := range [][]string{{"/etc/xen/cxm.conf", "cxm"}} {
-		_, err := choose("auto", there...)
-		require.ErrorIs(t, err, ErrNotYet, "a node of a cluster never counts as one without")
+	for configured, stack := range map[string]string{"libvirt": "cxm", "xl": "pacemaker", "xm": "rgmanager"} {
+		_, err := ChooseHypervisor(configured, stack, func(string) bool { return false })
+		require.ErrorContains(t, err, "correct agent.conf", stack)
 	}
 }

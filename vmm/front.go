@@ -34,10 +34,13 @@ type Driver struct {
 	Agent   []string           // argument vector that starts the privileged end
 	// Remote is the same for another node's, from the front-end.
 	Remote func(host string) []string
-	Runner run.Runner
-	Report *opennebula.Reporter
-	Stdin  io.Reader
-	Stdout io.Writer
+	// FrontEnd is where oned runs, as the address that this end was called from tells; "" where
+	// nobody called.
+	FrontEnd string
+	Runner   run.Runner
+	Report   *opennebula.Reporter
+	Stdin    io.Reader
+	Stdout   io.Writer
 }
 
 // Do carries out a verb as one_vmm_exec calls it.
@@ -46,7 +49,7 @@ func (d *Driver) Do(ctx context.Context, verb string, argv []string) error {
 	if err != nil {
 		return err
 	}
-	q, err := d.request(call)
+	q, err := d.request(ctx, call)
 	var survey *Survey
 	if err == nil {
 		survey, err = d.ask(ctx, d.peer(call), q)
@@ -67,7 +70,7 @@ func (d *Driver) Do(ctx context.Context, verb string, argv []string) error {
 }
 
 // request is made of a call alone: what is in force on the node is not known here.
-func (d *Driver) request(call opennebula.VMMCall) (Request, error) {
+func (d *Driver) request(ctx context.Context, call opennebula.VMMCall) (Request, error) {
 	q := d.patience()
 	q.Verb, q.VM, q.DS, q.Node, q.To = cluster.Verb(call.Verb), call.VM, call.File.Datastore, call.Host, call.To
 	if call.File.Base != "" {
@@ -75,11 +78,15 @@ func (d *Driver) request(call opennebula.VMMCall) (Request, error) {
 	}
 	switch call.Verb {
 	case "deploy":
-		domain, err := opennebula.ReadDocument(d.Stdin)
+		domain, err := opennebula.ReadDeployment(d.Stdin)
 		if err != nil {
 			return q, fmt.Errorf("domain on standard input: %w", err)
 		}
 		q.Domain = string(domain)
+		if !strings.HasPrefix(strings.TrimSpace(q.Domain), "<") { // a file for Xen
+			q.Name, err = d.fqdn(ctx, q.Home, q.VM)
+		}
+		return q, err
 	case "shutdown", "cancel", "reboot", "reset", "save", "restore", "migrate", "poll":
 	case "migrate_local":
 		q.Verb = cluster.VerbMigrate

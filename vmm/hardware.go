@@ -18,7 +18,7 @@ func (j *job) prepareHardware(ctx context.Context) (device cluster.Device, err e
 	if err := j.findHome(ctx); err != nil {
 		return device, err
 	}
-	text, err := j.stored()
+	text, err := j.storedText(definitionName)
 	if err != nil {
 		return device, fmt.Errorf("%w: the VM was not deployed by this driver, or its home is not whole", err)
 	}
@@ -103,6 +103,14 @@ func (j *job) disk(ctx context.Context) (cluster.Device, error) {
 	return device, nil
 }
 
+// definition is the name of the file in the home that says what the VM has.
+func (j *job) definition() string {
+	if j.Config.Xen != "" {
+		return xenDefinition
+	}
+	return definitionName
+}
+
 // findHome is for verbs that do not tell it: the one of the VM that has a definition.
 func (j *job) findHome(ctx context.Context) error {
 	if j.q.Home != "" {
@@ -123,7 +131,7 @@ func (j *job) findHome(ctx context.Context) error {
 			tried = append(tried, err.Error())
 			continue
 		}
-		_, err = h.read(definitionName)
+		_, err = h.read(j.definition())
 		h.close()
 		if err == nil {
 			j.q.DS, j.q.Home, j.volumes.ds, j.volumes.home = ds, dir, ds, dir

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"one-clvm/cluster/virsh"
+	"one-clvm/cluster"
 )
 
 // sample is what the VMs of this node had used at a time.
@@ -33,7 +33,7 @@ const (
 // processors is how much of a processor each VM has used lately, percent: the counter's
 // growth since an earlier call. The first call knows nothing. What is kept is a cache: one
 // that cannot be read is made anew.
-func (a *Agent) processors(domains map[string]virsh.Domain) (map[string]float64, error) {
+func (a *Agent) processors(domains map[string]cluster.Sighting) (map[string]float64, error) {
 	if err := os.MkdirAll(a.Config.LockDir, 0o700); err != nil {
 		return nil, fmt.Errorf("figures: %w", err)
 	}

@@ -26,6 +26,7 @@ type Request struct {
 	Node   string       `json:"node"` // where OpenNebula has the VM
 	To     string       `json:"to,omitempty"`
 	Domain string       `json:"domain,omitempty"` // of deploy
+	Name   string       `json:"name,omitempty"`   // of deploy: the domain's, under Xen
 
 	// Of the verbs that change the hardware.
 	Device    string `json:"device,omitempty"`   // document of what is attached
@@ -62,6 +63,8 @@ type Config struct {
 	MigrateOptions []string
 	After          string // resource of Pacemaker that VMs need where they run
 	LockDir        string
+	Xen            string // program that runs VMs under Xen; "" where libvirt does
+	XenFiles       string // directory of the VMs' files there
 	Remotes        string // OpenNebula's scripts on this node
 	Owner          string // user that runs them
 }
@@ -111,6 +114,9 @@ func (q *Request) validate(c *Config) error {
 		return fmt.Errorf("host name %q", q.To)
 	case (q.Verb == cluster.VerbStart) != (q.Domain != ""):
 		return errors.New("only deploy has a domain, and needs one")
+	}
+	if q.Name != "" && (!hostPattern.MatchString(q.Name) || q.Verb != cluster.VerbStart) {
+		return fmt.Errorf("name %q of a VM", q.Name)
 	}
 	if err := q.validateDevice(); err != nil {
 		return err

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"one-clvm/cluster"
-	"one-clvm/cluster/standalone"
 	"one-clvm/opennebula"
 )
 
@@ -41,14 +40,14 @@ type Sight struct {
 // may not have heard yet that the verb has ended.
 const lately = 30 * time.Second
 
-// survey asks libvirt and the cluster manager once each. Either one's silence is an error,
-// and oned keeps what it knows.
+// survey asks the hypervisor and the cluster manager. Either one's silence is an error, and
+// oned keeps what it knows.
 func (a *Agent) survey(ctx context.Context) (*Survey, error) {
 	stack, err := a.Stack(nil)
 	if err != nil {
 		return nil, err
 	}
-	domains, err := a.virsh().Survey(ctx, a.Config.Hypervisor)
+	domains, vmOf, err := a.domains(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -57,10 +56,7 @@ func (a *Agent) survey(ctx context.Context) (*Survey, error) {
 	}
 	names := map[string]bool{}
 	surveyor, clustered := stack.(cluster.Surveyor)
-	switch {
-	case !clustered && stack.Name() != standalone.Name:
-		return nil, fmt.Errorf("stack %s: %w", stack.Name(), ErrNotYet)
-	case clustered:
+	if clustered {
 		seen, err := surveyor.Survey(ctx)
 		if err != nil {
 			return nil, err
@@ -98,6 +94,20 @@ func (a *Agent) survey(ctx context.Context) (*Survey, error) {
 		out.VMs = append(out.VMs, sight)
 	}
 	return out, a.addBusy(out)
+}
+
+// domains are those of this node, and which VM a name is.
+func (a *Agent) domains(ctx context.Context) (map[string]cluster.Sighting, func(name string) (int, bool), error) {
+	if a.Config.Xen == "" {
+		seen, err := a.virsh().Survey(ctx, a.Config.Hypervisor)
+		return seen, vmOf, err
+	}
+	names, err := xenFiles{a.Config.XenFiles, a.Config.HomeBases}.names()
+	if err != nil {
+		return nil, nil, err
+	}
+	seen, err := a.xen().Survey(ctx)
+	return seen, func(name string) (int, bool) { vm, found := names[name]; return vm, found }, err
 }
 
 // addBusy: a VM that a verb is about is neither on nor off.

@@ -48,10 +48,7 @@ func theCluster() (*hook.Nodes, error) {
 		return nil, err
 	}
 	exists := func(path string) bool { _, err := os.Stat(path); return err == nil }
-	stack, err := vmm.ChooseStack(cfg.String("STACK"), exists, run.Installed)
-	if err != nil {
-		return nil, err
-	}
+	stack := vmm.ChooseStack(cfg.String("STACK"), exists, run.Installed)
 	programs := run.Exec{}
 	manager, err := surveyor(stack, programs)
 	if err != nil {

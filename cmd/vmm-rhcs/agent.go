@@ -10,10 +10,12 @@ import (
 
 	"one-clvm/agent"
 	"one-clvm/cluster"
+	"one-clvm/cluster/cxm"
 	"one-clvm/cluster/pacemaker"
 	"one-clvm/cluster/rgmanager"
 	"one-clvm/cluster/standalone"
 	"one-clvm/cluster/virsh"
+	"one-clvm/cluster/xen"
 	"one-clvm/cxmrc"
 	"one-clvm/internal/failpoint"
 	"one-clvm/internal/run"
@@ -29,8 +31,13 @@ func runAgent(ctx context.Context, io stdio) int {
 		return 1
 	}
 	runner := programs()
+	config := settings(cfg)
+	if _, config.Xen, err = chosen(cfg); err != nil {
+		_ = json.NewEncoder(io.out).Encode(vmm.Line{Done: true, Error: err.Error()})
+		return 1
+	}
 	a := &vmm.Agent{
-		Config: settings(cfg), Groups: cfg.List("ALLOWED_VGS"), Agents: volumeAgents(io), Runner: runner, Clock: cluster.RealClock{},
+		Config: config, Groups: cfg.List("ALLOWED_VGS"), Agents: volumeAgents(io), Runner: runner, Clock: cluster.RealClock{},
 		Stack: func(document func() (string, error)) (cluster.Stack, error) { return stack(cfg, runner, document) },
 	}
 	if err := a.Serve(ctx, io.in, io.out); err != nil {
@@ -63,22 +70,38 @@ func settings(cfg *cxmrc.Config) vmm.Config {
 	return vmm.Config{
 		HomeBases: cfg.List("HOME_BASE"), Hypervisor: cfg.String("LIBVIRT_URI"), MigrationURI: cfg.String("MIGRATION_URI"),
 		MigrateOptions: cfg.List("MIGRATE_OPTIONS"), After: cfg.String("PACEMAKER_AFTER"), LockDir: cfg.String("LOCK_DIR"),
-		Remotes: cfg.String("REMOTES"), Owner: cfg.String("OWNER"),
+		XenFiles: cfg.String("CFG_DIR"), Remotes: cfg.String("REMOTES"), Owner: cfg.String("OWNER"),
 	}
 }
 
-func stack(cfg *cxmrc.Config, runner run.Runner, document func() (string, error)) (cluster.Stack, error) {
+// chosen are the stack of this node, and the program that runs VMs under Xen.
+func chosen(cfg *cxmrc.Config) (stack, xen string, err error) {
 	exists := func(path string) bool { _, err := os.Stat(path); return err == nil }
-	name, err := vmm.ChooseStack(cfg.String("STACK"), exists, run.Installed)
+	stack = vmm.ChooseStack(cfg.String("STACK"), exists, run.Installed)
+	xen, err = vmm.ChooseHypervisor(cfg.String("HYPERVISOR"), stack, exists)
+	return stack, xen, err
+}
+
+func stack(cfg *cxmrc.Config, runner run.Runner, document func() (string, error)) (cluster.Stack, error) {
+	name, program, err := chosen(cfg)
 	if err != nil {
 		return nil, err
 	}
 	client := &virsh.Client{Runner: runner, MigrationURI: cfg.String("MIGRATION_URI"), MigrateOptions: cfg.List("MIGRATE_OPTIONS")}
-	switch name {
-	case pacemaker.Name:
+	underXen := &xen.Client{Runner: runner, Program: program}
+	switch {
+	case name == pacemaker.Name:
 		return &pacemaker.Stack{Runner: runner, Virsh: client, Document: document}, nil
-	case rgmanager.Name:
+	case name == rgmanager.Name:
 		return rhcs(cfg, runner, client, document)
+	case name == cxm.Name:
+		self, err := os.Hostname()
+		return &cxm.Stack{
+			Runner: runner, Hypervisor: underXen, Self: self, AutoDir: cfg.String("AUTO_DIR"), Files: cfg.String("CFG_DIR"),
+			Config: func() ([]byte, error) { return os.ReadFile("/etc/xen/cxm.conf") },
+		}, err
+	case program != "":
+		return &standalone.Stack{Hypervisor: underXen, Manager: standalone.Xen}, nil
 	}
 	return &standalone.Stack{Hypervisor: client, Document: document}, nil
 }

@@ -120,12 +120,18 @@ func runDriver(remotes string, io stdio, do func(*vmm.Driver) error) int {
 	cfg, err := cxmrc.LoadBelow(remotes)
 	if err == nil {
 		err = do(&vmm.Driver{
-			Config: cfg, Release: release, Agent: agentArgv(), Remote: remoteArgv, Runner: programs(), Report: report, Stdin: io.in, Stdout: io.out,
+			Config: cfg, Release: release, Agent: agentArgv(), Remote: remoteArgv, FrontEnd: caller(os.Getenv), Runner: programs(), Report: report, Stdin: io.in, Stdout: io.out,
 		})
 	}
 	report.Error(err)
 	report.Close()
 	return opennebula.ExitStatus(err)
+}
+
+// caller is the address of the machine that called this one by ssh.
+func caller(env func(string) string) string {
+	address, _, _ := strings.Cut(env("SSH_CLIENT"), " ")
+	return address
 }
 
 // installed is the program as the nodes' sudo rule names it.

@@ -66,8 +66,9 @@ var elsewhere = map[string]string{
 	"rgmanager.given":     "needs rgmanager, whose double is in the test's process: cluster/rgmanager",
 	"rgmanager.loaded":    "the same",
 	"rgmanager.updated":   "the same",
-	"cxm.linked":          "of cxm, which the driver does not reach yet: killed nowhere",
+	"cxm.linked":          "needs Xen, whose double is in the test's process: vmm.TestXenDeathAtAnyInstant, vmm.TestXenRestsOfACancel",
 	"cxm.unlinked":        "the same",
+	"vmm.kept":            "the same",
 }
 
 var matrixAgent = map[string]string{"SHARED_DIRS": isos, "STACK": "standalone", "ALLOWED_VGS": strings.Join([]string{testbed.Group, otherGroup, smallGroup}, " ")}

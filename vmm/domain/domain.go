@@ -90,6 +90,9 @@ func parse(r io.Reader) (*etree.Document, error) {
 	if len(data) > maxDocument {
 		return nil, fmt.Errorf("%w: it is larger than %d MiB", ErrRefused, maxDocument>>20)
 	}
+	if !bytes.HasPrefix(bytes.TrimSpace(data), []byte("<")) {
+		return nil, fmt.Errorf("%w: it is no XML: if oned writes files for Xen, this node has to run VMs by xl or xm (HYPERVISOR)", ErrRefused)
+	}
 	doc := etree.NewDocument()
 	doc.ReadSettings = etree.ReadSettings{MaxDepth: maxDepth}
 	if err := doc.ReadFromBytes(data); err != nil {
