@@ -16,6 +16,7 @@ import (
 	"one-clvm/cluster/clustertest"
 	"one-clvm/cluster/clustertest/double"
 	"one-clvm/cluster/clustertest/rhcs"
+	"one-clvm/cluster/clustertest/xendouble"
 	"one-clvm/cluster/rgmanager"
 	"one-clvm/cluster/virsh"
 	"one-clvm/cluster/xen"
@@ -28,9 +29,15 @@ type bench struct {
 	domain string // as oned writes it
 	name   string // under Xen
 	home   string
-	target string // of the disk that comes and goes
-	skip   func() // the time after which a verb that has ended is none that just did
-	noNIC  bool   // an interface cannot be taken from a running VM
+	target string    // of the disk that comes and goes
+	skip   func()    // the time after which a verb that has ended is none that just did
+	noNIC  bool      // an interface cannot be taken from a running VM
+	calls  *[]string // that changed something: of the volumes, and of Xen's tools
+	// Of the doubles.
+	rhcs   *rhcs.Cluster
+	xen    *xendouble.Cluster
+	files  string // CFG_DIR
+	config string // cxm.conf
 	// left is what is there besides the homes: nothing of the VM in the end.
 	left func() string
 }
@@ -40,7 +47,7 @@ var stacks = map[string]func(*testing.T) *bench{
 	"standalone-libvirt": func(t *testing.T) *bench {
 		one, two := newNode(t), newNode(t)
 		one.peer, two.peer, two.base = two, one, one.base
-		return &bench{T: t, agents: map[string]*Agent{"node1": one.agent(), "node2": two.agent()}, domain: one.document(), home: one.home(), target: "vdb",
+		return &bench{T: t, calls: &one.calls, agents: map[string]*Agent{"node1": one.agent(), "node2": two.agent()}, domain: one.document(), home: one.home(), target: "vdb",
 			skip: func() { one.skip(); two.skip() },
 			left: func() string { return one.state + two.state }}
 	},
@@ -52,13 +59,15 @@ var stacks = map[string]func(*testing.T) *bench{
 
 func xenBench(t *testing.T, program string, clustered bool) *bench {
 	one, two := xenNodes(t, program, clustered)
-	return &bench{T: t, agents: map[string]*Agent{"node1": one.agent(), "node2": two.agent()}, domain: one.file(), name: web, home: one.home(), target: "xvdb", noNIC: program == xen.XM, skip: func() { one.skip(); two.skip() },
+	b := &bench{T: t, xen: one.tools, files: one.files, config: one.config, calls: &one.calls, agents: map[string]*Agent{"node1": one.agent(), "node2": two.agent()}, domain: one.file(), name: web, home: one.home(), target: "xvdb", noNIC: program == xen.XM, skip: func() { one.skip(); two.skip() },
 		left: func() string {
 			assert.Empty(t, one.tools.Violations)
 			files, err := filepath.Glob(one.files + "/*")
 			require.NoError(t, err)
 			return one.tools.Summary() + strings.Join(files, " ")
 		}}
+	one.reconfigured = func() string { return b.config }
+	return b
 }
 
 const clusterConf = `<?xml version="1.0"?>
@@ -73,7 +82,7 @@ func rhcsBench(t *testing.T) *bench {
 	require.NoError(t, err)
 	n := newNode(t)
 	var guard sync.Mutex
-	b := &bench{T: t, agents: map[string]*Agent{}, domain: n.document(), home: n.home(), target: "vdb", skip: n.skip,
+	b := &bench{T: t, rhcs: tools, calls: &n.calls, agents: map[string]*Agent{}, domain: n.document(), home: n.home(), target: "vdb", skip: n.skip,
 		left: func() string {
 			assert.Empty(t, tools.Violations)
 			return tools.Configuration() + tools.Node("node1").Domains["one-42"] + tools.Node("node2").Domains["one-42"]

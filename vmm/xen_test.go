@@ -34,6 +34,8 @@ type xenNode struct {
 	tools         *xendouble.Cluster
 	files         string
 	stack         func() cluster.Stack
+	config        string // cxm.conf
+	reconfigured  func() string
 	instants      int // how many more calls begin or end until the process dies; 0: it does not
 }
 
@@ -46,13 +48,15 @@ func xenNodes(t *testing.T, program string, clustered bool) (one, two *xenNode) 
 	two = &xenNode{node: newNode(t), name: "node2", program: program, tools: tools, files: one.files}
 	two.base = one.base
 	for _, n := range []*xenNode{one, two} {
+		n.config = "VMCONF_DIR = '" + n.files + "/'\n"
+		n.reconfigured = func() string { return n.config }
 		client := &xen.Client{Runner: n, Program: program}
 		n.stack = func() cluster.Stack { return &standalone.Stack{Hypervisor: client, Manager: standalone.Xen} }
 		if clustered {
 			n.stack = func() cluster.Stack {
 				return &cxm.Stack{
 					Runner: n, Hypervisor: client, Self: n.name, AutoDir: tools.Auto(n.name), Files: n.files,
-					Config: func() ([]byte, error) { return []byte("VMCONF_DIR = '" + n.files + "/'\n"), nil },
+					Config: func() ([]byte, error) { return []byte(n.reconfigured()), nil },
 				}
 			}
 		}

@@ -99,8 +99,12 @@ const (
 
 // daemon asks cxmd for its nodes, and how it is.
 func (p *Stack) daemon(ctx context.Context) (survey cluster.Survey, status string, err error) {
-	if text, err := p.ask(ctx, "cxmd_ctl", "--ping"); err != nil || text != "OK" {
-		return survey, "", errors.Join(fmt.Errorf("%w: cxmd says %q: start it on this node", cluster.ErrDown, text), err)
+	text, err := p.ask(ctx, "cxmd_ctl", "--ping")
+	if err == nil && text != "OK" {
+		err = fmt.Errorf("it says %q", text)
+	}
+	if err != nil {
+		return survey, "", fmt.Errorf("%w: start cxmd on this node: %w", cluster.ErrDown, err)
 	}
 	survey = cluster.Survey{Self: p.Self, Quorate: true, Manager: manager}
 	members, err := p.ask(ctx, "cxmd_ctl", "-l")
@@ -110,7 +114,7 @@ func (p *Stack) daemon(ctx context.Context) (survey cluster.Survey, status strin
 	for _, name := range strings.Fields(members) {
 		survey.Nodes = append(survey.Nodes, cluster.Node{Name: name, Online: true})
 	}
-	text, err := p.ask(ctx, "cxmd_ctl", "-s")
+	text, err = p.ask(ctx, "cxmd_ctl", "-s")
 	if err != nil {
 		return survey, "", fmt.Errorf("%w: %w", cluster.ErrDown, err)
 	}

@@ -8,7 +8,6 @@ package rgmanager
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -69,8 +68,11 @@ func (p *Stack) Observe(ctx context.Context, s cluster.Service) (cluster.State, 
 func (p *Stack) look(ctx context.Context, name string) (report, *Config, error) {
 	res, err := p.Runner.Run(ctx, run.Cmd{Path: "clustat", Args: []string{"-x"}})
 	seen, parseErr := parseReport(bytes.NewReader(res.Stdout), name)
+	if parseErr != nil && err != nil {
+		parseErr = fmt.Errorf("%w: %w", parseErr, err)
+	}
 	if parseErr != nil {
-		return seen, nil, errors.Join(parseErr, err)
+		return seen, nil, parseErr
 	}
 	text, err := p.Config()
 	if err != nil {

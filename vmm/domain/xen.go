@@ -73,7 +73,7 @@ func newXen(settings []setting, owner Owner, name string) (*Xen, error) {
 	if name != "" {
 		x.Name = name
 	}
-	if !xenName.MatchString(x.Name) {
+	if !xenName.MatchString(x.Name) || x.Name == "Domain-0" { // which is the node itself
 		return nil, fmt.Errorf("configuration of VM %d: %w: %.80q is no name of a domain", owner.VM, ErrRefused, x.Name)
 	}
 	return x, nil
