@@ -20,11 +20,13 @@ type Nodes struct {
 	// Active are the domains that hold disks on a node, "" for this one.
 	Active func(ctx context.Context, node string) ([]string, error)
 	Now    func() time.Time
+	// Whose says whose VM a service is; nil: that stands in its definition's path.
+	Whose func(cluster.Surveyed) (int, error)
 
 	names map[string]int // VMs by service: that does not change
 }
 
-// Identify implements Cluster: whose VM a service is stands in its definition's path.
+// Identify implements Cluster.
 func (n *Nodes) Identify(ctx context.Context, name string) (int, error) {
 	if vm, known := n.names[name]; known {
 		return vm, nil
@@ -43,9 +45,13 @@ func (n *Nodes) survey(ctx context.Context) (cluster.Survey, error) {
 	if err != nil {
 		return s, fmt.Errorf("%w: %w", ErrNoCluster, err)
 	}
+	whose := n.Whose
+	if whose == nil {
+		whose = func(v cluster.Surveyed) (int, error) { return vmOfDefinition(v.Definition) }
+	}
 	n.names = map[string]int{}
 	for _, v := range s.VMs {
-		if vm, err := vmOfDefinition(v.Definition); err == nil {
+		if vm, err := whose(v); err == nil {
 			n.names[v.Name] = vm
 		}
 	}

@@ -76,6 +76,9 @@ func (f xenFiles) names() (map[string]int, error) {
 	return out, nil
 }
 
+// XenVMs are the VMs that have a file in CFG_DIR, by name. Only root can read them.
+func XenVMs(dir string) (map[string]int, error) { return xenFiles{dir: dir}.names() }
+
 // find is the name of a VM; "" for one without a file.
 func (f xenFiles) find(vm int) (string, error) {
 	all, err := f.names()

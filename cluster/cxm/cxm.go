@@ -126,41 +126,6 @@ func (p *Stack) daemon(ctx context.Context) (survey cluster.Survey, status strin
 	return survey, status, nil
 }
 
-// Survey implements cluster.Surveyor: the VMs whose autostart link this node has. Where one
-// that does not run here is, cxm is asked: it may just move, or have ended by itself, and
-// then it stays off.
-func (p *Stack) Survey(ctx context.Context) (cluster.Survey, error) {
-	survey, status, err := p.daemon(ctx)
-	if err != nil {
-		return survey, err
-	}
-	links, err := os.ReadDir(p.AutoDir)
-	if err != nil {
-		return survey, fmt.Errorf("%w: %w", cluster.ErrDown, err)
-	}
-	domains, err := p.Hypervisor.List(ctx)
-	if err != nil {
-		return survey, fmt.Errorf("%w: %w", cluster.ErrXen, err)
-	}
-	for _, link := range links {
-		definition, err := os.Readlink(filepath.Join(p.AutoDir, link.Name()))
-		if err != nil {
-			continue // gone, or none of ours
-		}
-		vm := cluster.Surveyed{Name: link.Name(), Definition: definition, Condition: cluster.Condition{Defined: true, Running: []string{p.Self}}}
-		if !domains[vm.Name].State.Alive() {
-			found, err := p.search(ctx, vm.Name)
-			if err != nil {
-				return survey, err
-			}
-			vm.Condition.Running = found.running
-			vm.Condition.Stopped = len(found.running) == 0 && status == normal
-		}
-		survey.VMs = append(survey.VMs, vm)
-	}
-	return survey, nil
-}
-
 // found is what cxm search says.
 type found struct{ running, links []string }
 

@@ -5,14 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"one-clvm/cluster"
+	"one-clvm/cluster/cxm"
 	"one-clvm/cluster/pacemaker"
 	"one-clvm/cluster/rgmanager"
 	"one-clvm/cluster/virsh"
@@ -22,6 +25,7 @@ import (
 	"one-clvm/hook/spool"
 	"one-clvm/internal/command"
 	"one-clvm/internal/run"
+	"one-clvm/opennebula"
 	"one-clvm/vmm"
 )
 
@@ -49,28 +53,48 @@ func theCluster() (*hook.Nodes, error) {
 	}
 	exists := func(path string) bool { _, err := os.Stat(path); return err == nil }
 	stack := vmm.ChooseStack(cfg.String("STACK"), exists, run.Installed)
-	programs := run.Exec{}
-	manager, err := surveyor(stack, programs)
-	if err != nil {
-		return nil, err
-	}
-	client := &virsh.Client{Runner: programs, MigrationURI: cfg.String("MIGRATION_URI")}
-	return &hook.Nodes{
-		Manager: manager, Now: time.Now,
-		Active: func(ctx context.Context, node string) ([]string, error) {
-			return client.Active(ctx, cfg.String("LIBVIRT_URI"), node)
-		},
-	}, nil
+	return ask(cfg, stack, run.Exec{})
 }
 
-func surveyor(stack string, programs run.Runner) (cluster.Surveyor, error) {
+// ask is the question of where VMs are, as a stack answers it.
+func ask(cfg *cxmrc.Config, stack string, programs run.Runner) (*hook.Nodes, error) {
+	client := &virsh.Client{Runner: programs, MigrationURI: cfg.String("MIGRATION_URI")}
+	nodes := &hook.Nodes{Now: time.Now, Active: func(ctx context.Context, node string) ([]string, error) {
+		return client.Active(ctx, cfg.String("LIBVIRT_URI"), node)
+	}}
 	switch stack {
 	case pacemaker.Name:
-		return &pacemaker.Stack{Runner: programs}, nil
+		nodes.Manager = &pacemaker.Stack{Runner: programs}
 	case rgmanager.Name:
-		return &rgmanager.Stack{Runner: programs, Config: func() ([]byte, error) { return os.ReadFile(rgmanager.ConfigFile) }}, nil
+		nodes.Manager = &rgmanager.Stack{Runner: programs, Config: func() ([]byte, error) { return os.ReadFile(rgmanager.ConfigFile) }}
+	case cxm.Name:
+		return nodes, askCXM(nodes, cfg, programs)
+	default:
+		return nil, fmt.Errorf("%w: this node has the stack %s (STACK in agent.conf)", hook.ErrNoCluster, stack)
 	}
-	return nil, fmt.Errorf("%w: this node has the stack %s (STACK in agent.conf)", hook.ErrNoCluster, stack)
+	return nodes, nil
+}
+
+// askCXM has cxm answer, which knows VMs by the names that their files have.
+func askCXM(nodes *hook.Nodes, cfg *cxmrc.Config, programs run.Runner) error {
+	self, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	var owners map[string]int
+	manager := &cxm.Whole{Stack: &cxm.Stack{Runner: programs, Self: self, Files: cfg.String("CFG_DIR")}, Names: func() ([]string, error) {
+		owners, err = vmm.XenVMs(cfg.String("CFG_DIR"))
+		return slices.Collect(maps.Keys(owners)), err
+	}}
+	nodes.Manager, nodes.Active = manager, manager.Active
+	nodes.Whose = func(v cluster.Surveyed) (int, error) {
+		vm, found := owners[v.Name]
+		if !found {
+			return opennebula.None, hook.ErrForeign
+		}
+		return vm, nil
+	}
+	return nil
 }
 
 // setupWhere answers the question of a front-end.
