@@ -331,7 +331,7 @@ var faults = []struct {
 	}, "hook way", "node1", Fail, "Permission denied", "", `ssh root@node1 ssh-keygen -y -f /etc/one-clvm/hook.key | sed 's|^|command="/usr/libexec/one-clvm/one-migrate-hook receive",restrict |' >> ~oneadmin/.ssh/authorized_keys`},
 	{"Pacemaker without a hook", func(_ *View, one, _ *facts.Facts) {
 		one.Pacemaker = &facts.Pacemaker{Quorate: true, Stonith: true, NoQuorumPolicy: "freeze", Fencing: []string{"f"}, Nodes: map[string]bool{"node1": true, "node2": true}}
-	}, "hook way", "node1", Warn, "hook.conf is missing", "node1", "echo FRONTENDS=frontend > /etc/one-clvm/hook.conf"},
+	}, "hook way", "node1", Warn, "hook.conf names no front-end", "node1", "echo FRONTENDS=frontend >> /etc/one-clvm/hook.conf"},
 	{"a part that did not answer", func(_ *View, one, _ *facts.Facts) { one.Unknown = map[string]string{"homes": "no answer within 20s"} },
 		"unknown", "node1", Warn, "homes could not be looked at", "", ""},
 }

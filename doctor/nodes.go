@@ -351,7 +351,7 @@ func hookInstalled(j *judge) func(n Node, f *facts.Facts) {
 			key := `ssh root@%s ssh-keygen -y -f /etc/one-clvm/hook.key | sed 's|^|command="/usr/libexec/one-clvm/one-migrate-hook receive",restrict |' >> ~oneadmin/.ssh/authorized_keys`
 			j.fail(n.Name, fix("", key, n.Name), "the hook does not reach the front-ends of %s: %s. The command lets its key in", f.Hook.Host, f.Hook.Error)
 		case f.Hook == nil && (f.Pacemaker != nil || f.RGManager != nil):
-			j.warn(n.Name, fix(n.Name, "echo FRONTENDS=%s > %s", j.FrontEnd.Name, facts.HookFile), "%s is missing: nobody tells OpenNebula where the cluster has started VMs; see docs/hook.md for the rest of it", facts.HookFile)
+			j.warn(n.Name, fix(n.Name, "echo FRONTENDS=%s >> %s", j.FrontEnd.Name, facts.HookFile), "%s names no front-end: nobody tells OpenNebula where the cluster has started VMs; see docs/hook.md for the rest of it", facts.HookFile)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"one-clvm/cxmrc"
 	"one-clvm/internal/membership"
 	"one-clvm/internal/run"
 	"one-clvm/lvm/lvm2"
@@ -59,6 +60,14 @@ const (
 var inspectedFiles = map[string][]string{
 	SudoersFile: nil, UdevFile: nil, AgentFile: nil, PolkitOld: nil, PolkitFile: nil,
 	QemuFile: {"user", "group", "dynamic_ownership"}, LibvirtFile: {"unix_sock_group"},
+}
+
+// packaged are where packages put the files that an administrator would put elsewhere, and
+// that are looked at in their absence: the administrator's take precedence with these programs.
+var packaged = map[string]string{
+	UdevFile:   "/usr/lib/udev/rules.d/90-one-clvm.rules",
+	PolkitFile: "/usr/share/polkit-1/rules.d/50-one-clvm.rules",
+	PolkitOld:  "/var/lib/polkit-1/localauthority/10-vendor.d/50-one-clvm.pkla",
 }
 
 // maxFile is how much of a file is told, bytes.
@@ -176,6 +185,9 @@ func (w *collecting) files(context.Context) error {
 	all := map[string]File{}
 	for name, settings := range inspectedFiles {
 		file, err := readFile(w.path(name))
+		if other := packaged[name]; err == nil && file.Missing && other != "" {
+			file, err = readFile(w.path(other))
+		}
 		if err != nil {
 			return err
 		}
@@ -321,8 +333,9 @@ func (w *collecting) clusterAndHomes(ctx context.Context) error {
 const hookProgram = "/usr/libexec/one-clvm/one-migrate-hook"
 
 func (w *collecting) hook(ctx context.Context) error {
-	if _, err := os.Stat(w.path(HookFile)); err != nil {
-		return nil //nolint:nilerr // without it nobody is told
+	cfg, err := cxmrc.Parse(strings.NewReader(w.read(HookFile)), HookFile, cxmrc.Hook)
+	if err == nil && len(cfg.List("FRONTENDS")) == 0 {
+		return nil // missing, or as a package has put it there: nobody is told
 	}
 	r := &Reach{Host: HookFile}
 	if _, err := w.Runner.Run(ctx, run.Cmd{Path: hookProgram, Args: []string{"ping"}}); err != nil {

@@ -2,6 +2,7 @@ package facts
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,6 +112,21 @@ func TestCollect(t *testing.T) {
 	assert.NotEmpty(t, f.FrontEnd.Error, "runuser fails here")
 	assert.Equal(t, &Reach{Host: HookFile}, f.Hook)
 	assert.Empty(t, f.Unknown)
+}
+
+// What packages have installed is as good as what an administrator has, and a hook that is
+// installed is not yet one that is set up.
+func TestPackagedFiles(t *testing.T) {
+	files := maps.Clone(nodeFiles)
+	files["usr/lib/udev/rules.d/90-one-clvm.rules"] = "packaged\n"
+	files["usr/share/polkit-1/rules.d/50-one-clvm.rules"] = "packaged\n"
+	files["etc/polkit-1/rules.d/50-one-clvm.rules"] = "mine\n"
+	files["etc/one-clvm/hook.conf"] = "#FRONTENDS=\"\"\n"
+	f := collect(t, node(t, files, nil), programs{})
+	assert.Equal(t, "packaged\n", f.Files[UdevFile].Content)
+	assert.Equal(t, "mine\n", f.Files[PolkitFile].Content)
+	assert.True(t, f.Files[PolkitOld].Missing)
+	assert.Nil(t, f.Hook)
 }
 
 // A file system that would not answer is not touched.
