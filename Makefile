@@ -18,6 +18,11 @@ VULNCHECK         := $(CACHE)/bin/govulncheck-$(VULNCHECK_VERSION)
 SPELLER_VERSION   := v0.8.0
 SPELLER           := $(CACHE)/bin/misspell-$(SPELLER_VERSION)
 
+# So is nfpm, which writes deb and rpm without the tools of either; the last one that Go 1.24
+# compiles.
+NFPM_VERSION := v2.43.4
+NFPM         := $(CACHE)/bin/nfpm-$(NFPM_VERSION)
+
 # What a build says about itself. All of it comes from the commit, so that the same
 # commit makes the same bytes.
 VERSION := $(shell git describe --tags --always --match 'v*' 2>/dev/null || echo devel)
@@ -57,7 +62,7 @@ deps: ## Install the distribution's packages and fetch the Go modules that the r
 	go mod download
 
 .PHONY: test
-test: deps build ## Run the unit tests with the race detector, then the embedded ones (needs root)
+test: deps build $(NFPM) ## Run the unit tests with the race detector, then the embedded ones (needs root)
 	@.ci/go-test unit -race ./...
 	@.ci/go-test failpoint -tags failpoint ./internal/failpoint
 	@$(MAKE) -j 2 -O test-embedded test-kill-matrix
@@ -87,6 +92,26 @@ bench: deps build ## Measure against plain ssh pipes and full copies (needs root
 man: build ## Write the manual pages into man/, from the same source as --help
 	@mkdir -p man
 	@for program in $(filter-out one-migrate-hook-commands,$(notdir $(wildcard cmd/*))); do $(BIN)/$$program man > man/$$program.1; done
+
+PACKAGING = go run ./packaging --version '$(VERSION)' --date '$(DATE)'
+
+.PHONY: package
+package: deps build $(NFPM) ## Make the packages, deb and rpm for amd64 and arm64, with a bill of materials, in dist/
+	@for arch in amd64 arm64; do \
+		CGO_ENABLED=0 GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(CACHE)/package/$$arch/ ./cmd/...; \
+	done
+	@rm -rf dist
+	@$(PACKAGING) --nfpm $(NFPM) --programs $(CACHE)/package package
+	@cd dist && sha256sum * > SHA256SUMS
+
+.PHONY: install
+install: build ## Install without packages, below DESTDIR (ONE_LOCATION=… of OpenNebula, WHAT=frontend or node: both)
+	@$(PACKAGING) --destdir '$(DESTDIR)' --one-location '$(ONE_LOCATION)' install $(WHAT)
+
+$(NFPM):
+	@echo 'building nfpm $(NFPM_VERSION) from source (a minute, once)'
+	GOBIN=$(CACHE)/bin/build-nfpm go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+	@mv $(CACHE)/bin/build-nfpm/nfpm $@ && rmdir $(CACHE)/bin/build-nfpm
 
 PROFILE ?= cluster
 
@@ -143,9 +168,9 @@ fuzz: ## Run every fuzz target for FUZZTIME (5m), one after the other
 	@.ci/fuzz $(FUZZTIME)
 
 .PHONY: cover
-cover: deps build ## Coverage of unit and embedded tests together, by package (needs root)
+cover: deps build $(NFPM) ## Coverage of unit and embedded tests together, by package (needs root)
 	@.ci/cover lvm tarmode cxmrc agent tm
 
 .PHONY: clean
 clean: ## Remove everything that was built or cached
-	rm -rf $(BIN) $(CACHE) man coverage*
+	rm -rf $(BIN) $(CACHE) dist man coverage*

@@ -22,7 +22,7 @@ const (
 )
 
 // overlaid are the directories that an installation writes to.
-var overlaid = []string{"/etc", "/usr/libexec", "/usr/local/sbin", "/var/lib", "/var/log"}
+var overlaid = []string{"/etc", "/usr", "/var/lib", "/var/log", "/var/spool"}
 
 // initialize is process 1: it furnishes the namespaces, starts the program inside and
 // reaps whatever is orphaned until that ends.
