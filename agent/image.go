@@ -283,7 +283,11 @@ func (c *session) copyImage(ctx context.Context, v lvm.Volume, res *Result) erro
 	if err == nil {
 		res.Content, err = c.copyDevice(ctx, device, parts, image, v)
 	}
-	return errors.Join(err, device.Close(), c.leaveImage(ctx, g, image.Name))
+	err = errors.Join(err, device.Close())
+	if leaveErr := c.leaveImage(ctx, g, image.Name); leaveErr != nil {
+		return errors.Join(err, leaveErr)
+	}
+	return errors.Join(err, c.endReading())
 }
 
 // copyDevice copies what is not zero in parts of a volume to one that is.
@@ -302,7 +306,8 @@ func (c *session) copyDevice(ctx context.Context, from io.ReaderAt, parts []tarm
 
 // openImage opens an image for reading. Nobody ever writes an image while it is copied, so
 // other nodes may read it, too: it is active shared, unless it has snapshots, which LVM does
-// not share. A crash leaves it so; whoever reads it next on this node ends that.
+// not share. A crash leaves it so; whoever reads it next on this node ends that, or the
+// removal of the disk that it was read for (leaveRead).
 func (c *session) openImage(ctx context.Context, g lvm.Group, name string) (device *os.File, err error) {
 	err = c.alone(ctx, g, name, func() error {
 		volumes, err := g.Volumes(ctx)
@@ -311,6 +316,9 @@ func (c *session) openImage(ctx context.Context, g lvm.Group, name string) (devi
 		}
 		v, err := g.Volume(ctx, name)
 		if err != nil {
+			return err
+		}
+		if err := c.beginReading(g, name); err != nil {
 			return err
 		}
 		if mode := readMode(volumes, v); v.Mode == lvm.Off {

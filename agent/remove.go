@@ -10,8 +10,8 @@ import (
 )
 
 // remove removes a disk, or every disk and the home of a VM; images that it used in place
-// are given back. What is not there any
-// more is fine: the caller wants it gone. The volumes go into quarantine; wiping them
+// are given back, and those that a verb was reading when it died are left. What is not there
+// any more is fine: the caller wants it gone. The volumes go into quarantine; wiping them
 // is left for later (reapQuarantined).
 func (c *session) remove(ctx context.Context, g lvm.Group) error {
 	volumes, err := g.Volumes(ctx)
@@ -33,6 +33,9 @@ func (c *session) remove(ctx context.Context, g lvm.Group) error {
 		if err := c.discardDisk(ctx, g, volumes, v); err != nil {
 			return err
 		}
+	}
+	if err := c.leaveRead(ctx); err != nil {
+		return err
 	}
 	return c.removeLinks()
 }

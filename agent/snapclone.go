@@ -49,8 +49,9 @@ func (c *session) refuseClones(volumes []lvm.Volume, image *Image, op string) er
 
 // snapClone makes a VM's disk a snapshot of its image. What a crash leaves after each step:
 //
+//	reading.noted     nothing but the note
 //	origin.active     the image active exclusively on this node: the next verb on one of its
-//	                  snapshots here ends that
+//	                  snapshots here ends that, or remove, by the note
 //	snapclone.taken   the same, and a snapshot tagged building: create again, or remove,
 //	                  removes it
 //
@@ -59,11 +60,17 @@ func (c *session) snapClone(ctx context.Context, g lvm.Group, home *home, steps 
 	name, image := c.diskName(), c.imageName()
 	var v lvm.Volume
 	err := c.alone(ctx, g, image, func() error {
+		if err := c.beginReading(g, image); err != nil {
+			return err
+		}
 		if err := c.activateOrigin(ctx, g, image); err != nil {
 			return err
 		}
 		steps.Push("deactivate "+image, func(ctx context.Context) error {
-			return c.alone(ctx, g, image, func() error { return c.leaveOrigin(ctx, g, image, name) })
+			if err := c.alone(ctx, g, image, func() error { return c.leaveOrigin(ctx, g, image, name) }); err != nil {
+				return err
+			}
+			return c.endReading()
 		})
 		origin, err := g.Volume(ctx, image)
 		if err != nil {
@@ -81,6 +88,9 @@ func (c *session) snapClone(ctx context.Context, g lvm.Group, home *home, steps 
 	}
 	steps.Push("remove volume "+name, func(ctx context.Context) error { return c.removeClone(ctx, g, v) })
 	failpoint.Hit("snapclone.taken")
+	if err := c.endReading(); err != nil {
+		return Result{}, err
+	}
 	res := Result{Volume: v.Name, Path: v.Path, Size: v.Size, Clean: true}
 	return res, c.complete(ctx, g, home, v, steps)
 }

@@ -255,3 +255,34 @@ func TestCloneRequestsAreValidated(t *testing.T) {
 		assert.ErrorContains(t, q.validate(&n.server.Config), want)
 	}
 }
+
+// An agent that dies while it makes a disk of an image leaves the image active: the removal
+// of that disk ends it, not that of another one.
+func TestRemovalLeavesTheImageOfAVerbThatDied(t *testing.T) {
+	for name, create := range map[string]func(n *node) Request{
+		"copy":     (*node).cloneOfImage,
+		"snapshot": func(n *node) Request { return n.snapClone(42, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := imaged(t)
+			q := create(n)
+			_, err := n.do(q, Transfer{})
+			require.NoError(t, err)
+			_, err = n.do(n.request(OpRemove), Transfer{})
+			require.NoError(t, err)
+			note := filepath.Join(n.server.Config.LockDir, "reading+"+lockName(q.Home)+"+0")
+			assert.NoFileExists(t, note, "it did not die")
+
+			require.NoError(t, os.WriteFile(note, []byte("vg-one "+image7), 0o600))
+			_, err = n.group.Activate(t.Context(), image7, lvm.Exclusive)
+			require.NoError(t, err)
+			_, err = n.do(n.as(n.request(OpRemove), 42, 5), Transfer{})
+			require.NoError(t, err)
+			assert.Equal(t, lvm.Exclusive, n.mode(image7))
+			_, err = n.do(n.request(OpRemove), Transfer{})
+			require.NoError(t, err)
+			assert.Equal(t, lvm.Off, n.mode(image7))
+			assert.NoFileExists(t, note)
+		})
+	}
+}

@@ -250,6 +250,31 @@ func TestClonesBySnapshot(t *testing.T) {
 	})
 }
 
+// A CLONE that is killed while the image is active for it, and given up, leaves the image as
+// it was.
+func TestDeleteAfterKilledCloneOfImage(t *testing.T) {
+	s := withFailpoints(t, start)
+	image := imageVolume(sanImage)
+	mode := func() lvm.Mode {
+		v, err := s.group().Volume(t.Context(), image)
+		require.NoError(t, err)
+		return v.Mode
+	}
+	for where, settings := range map[string]map[string]string{"clone.active": nil, "origin.active": {"CLONE": "snapshot"}} {
+		s.settings(nil, settings)
+		s.vm(fakeoned.CloneDisk(0, s.putImage(sanImage), 0))
+		clone := s.stopAt(scene{argv: verb("clone", "frontend:"+image, at("node1", 0), ofImage)}, instant{name: where})
+		require.True(t, killAgents(s, clone))
+		s.goOn()
+		clone.Wait()
+		require.NotEqual(t, lvm.Off, mode(), where)
+		s.ok("delete", at("node1", 0), ofImage[0], ofImage[1])
+		assert.Equal(t, lvm.Off, mode(), where)
+		s.deleteHome()
+		s.dropImage(sanImage)
+	}
+}
+
 // An image on the SAN through the life of a VM: a copy, the image itself, a new image.
 func TestImagesOnSAN(t *testing.T) {
 	s := start(t, testbed.Options{})

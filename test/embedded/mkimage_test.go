@@ -162,7 +162,7 @@ func TestMkimageInterrupted(t *testing.T) {
 
 // withFailpoints makes a machine whose programs can be stopped.
 func withFailpoints(t *testing.T, start func(*testing.T, testbed.Options) *site) *site {
-	s := start(t, testbed.Options{Build: testbed.Failpoints})
+	s := start(t, testbed.Options{Build: testbed.Failpoints, AgentEnv: map[string]string{"ONE_CLVM_FAILPOINTS": failpointDirectory}})
 	require.NoError(t, os.RemoveAll(failpointDirectory))
 	require.NoError(t, os.Mkdir(failpointDirectory, 0o777))
 	require.NoError(t, os.Chmod(failpointDirectory, 0o777))
