@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,15 +38,31 @@ var (
 	documentLine = regexp.MustCompile(`^\s*\(VM document: (vm/\S+)\)$`)
 )
 
+// shrink is by how much all recorded sizes become smaller: emulated nodes read and write it.
+const shrink = 8
+
+// recordedMiB is the size of the file that the recorded user made images of.
+const recordedMiB = 1024 / shrink
+
+// recordedSize is one in a call or in a document, in MiB.
+var recordedSize = regexp.MustCompile(`(<(?:ORIGINAL_)?SIZE(?:_PREV)?>(?:<!\[CDATA\[)?|^tm/clvm/(?:mkimage|mkswap) |^tm/clvm/resize \S+ )(\d+)`)
+
+// smaller is a recorded call or document with smaller sizes.
+func smaller(text string) string {
+	return recordedSize.ReplaceAllStringFunc(text, func(found string) string {
+		parts := recordedSize.FindStringSubmatch(found)
+		mib, _ := strconv.Atoi(parts[2]) // digits
+		return parts[1] + strconv.Itoa(mib/shrink)
+	})
+}
+
 // readTrace reads what a real oned 7.4 called (opennebula/testdata/trace.txt).
 func readTrace(t *testing.T) []step {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(recorded(t), "trace.txt"))
-	require.NoError(t, err)
 	var steps []step
 	run := 0
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimRight(line, "\n")
+	for line := range strings.Lines(readRecorded(t, "trace.txt")) {
+		line = smaller(strings.TrimRight(line, "\n"))
 		switch {
 		case strings.HasPrefix(line, "#### run "):
 			run++
@@ -61,10 +78,13 @@ func readTrace(t *testing.T) []step {
 	return steps
 }
 
-func recorded(t *testing.T) string {
+func readRecorded(t *testing.T, name string) string {
+	t.Helper()
 	root, err := build.Repository()
 	require.NoError(t, err)
-	return filepath.Join(root, "opennebula/testdata")
+	text, err := os.ReadFile(filepath.Join(root, "opennebula/testdata", name))
+	require.NoError(t, err)
+	return string(text)
 }
 
 var stdinPart = regexp.MustCompile(`\s+<stdin: base64 of (\S+)>$`)
@@ -76,9 +96,7 @@ func (s *site) split(call string) (argv, document string) {
 	if found == nil {
 		return call, ""
 	}
-	text, err := os.ReadFile(filepath.Join(recorded(s.T), found[1]))
-	require.NoError(s, err)
-	return strings.TrimSuffix(call, found[0]), string(text)
+	return strings.TrimSuffix(call, found[0]), smaller(readRecorded(s.T, found[1]))
 }
 
 // replay runs one recorded call of the transfer manager.
@@ -117,7 +135,7 @@ func (s *site) replayDatastore(call, path string) {
 	image := fakeoned.Image{ID: action.Image.ID, SizeMiB: action.Image.Size}
 	image.Name = lvm.ImageName(lvm.DefaultPrefix, image.ID).String()
 	image.Source = image.Name
-	answers := map[string]string{"datastore/stat": "1024\n", "datastore/cp": image.Source + " raw\n", "datastore/mkfs": image.Source + "\n"}
+	answers := map[string]string{"datastore/stat": fmt.Sprintln(recordedMiB), "datastore/cp": image.Source + " raw\n", "datastore/mkfs": image.Source + "\n"}
 	assert.Equal(s, answers[words[0]], r.stdout, call)
 	if words[0] != "datastore/stat" {
 		s.oned.Put(fakeoned.Images, image.ID, image.Document())
@@ -151,7 +169,7 @@ var expected = map[string]where{
 	}},
 	"1 snap-create2": {"node2", "0123", func(s *site, vm int) { s.hasSnapshots(vm, 0, 1); s.mark(1, vm, "third") }},
 	"1 disk-resize": {"node2", "0123", func(s *site, vm int) {
-		s.hasSize(vm, 0, 3072)
+		s.hasSize(vm, 0, 3072/shrink)
 		s.hasSnapshots(vm, 0, 1)
 		s.holds(1, vm, "third")
 	}},
@@ -179,7 +197,7 @@ var expected = map[string]where{
 	"2 snap-create-off": {"node1", "0123", func(s *site, vm int) { s.hasSnapshots(vm, 1, 2) }},
 	"2 snap-revert":     {"node1", "0123", func(s *site, vm int) { s.hasSnapshots(vm, 1, 2); s.holds(0, vm, "second") }},
 	"2 snap-saveas":     {"node1", "0123", func(s *site, _ int) { s.imageHolds(0, 6, "second") }},
-	"2 resize-off":      {"node1", "0123", func(s *site, _ int) { s.imageHasSize(3, 3072) }},
+	"2 resize-off":      {"node1", "0123", func(s *site, _ int) { s.imageHasSize(3, 3072/shrink) }},
 	"2 detach":          {"node1", "013", nil},
 	"2 terminate": {"", "", func(s *site, _ int) {
 		assert.Equal(s, []string{"lv-oneimg-0", "lv-oneimg-1", "lv-oneimg-2", "lv-oneimg-3", "lv-oneimg-4", "lv-oneimg-5", "lv-oneimg-6"}, s.names())
@@ -195,15 +213,14 @@ func TestTraceOfOned(t *testing.T) {
 		s.write(file, "ONE=1\n")
 	}
 	path := s.write("test.raw", "boot")
-	require.NoError(t, os.Truncate(path, 1<<30))
+	require.NoError(t, os.Truncate(path, recordedMiB<<20))
 	var now where
 	for _, st := range readTrace(t) {
 		vm := st.run - 1
 		if st.vm != "" {
-			document, err := os.ReadFile(filepath.Join(recorded(t), st.vm))
-			require.NoError(t, err)
+			document := smaller(readRecorded(t, st.vm))
 			// mkfs.xfs of Debian 12 refuses the 100 MiB that the recorded user attached as XFS.
-			s.oned.Put(fakeoned.VMs, vm, strings.ReplaceAll(string(document), "<FS><![CDATA[xfs]]></FS>", "<FS><![CDATA[ext4]]></FS>"))
+			s.oned.Put(fakeoned.VMs, vm, strings.ReplaceAll(document, "<FS><![CDATA[xfs]]></FS>", "<FS><![CDATA[ext4]]></FS>"))
 		}
 		for _, call := range st.calls {
 			began := time.Now()
