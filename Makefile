@@ -84,9 +84,10 @@ demo: deps build ## Deploy and save a real Debian through the installed programs
 	@$(CACHE)/bin/demo
 
 .PHONY: bench
-bench: deps build ## Measure against plain ssh pipes and full copies (needs root)
+bench: deps build ## Measure against plain ssh pipes and full copies, and write docs/benchmarks.md (needs root)
 	@go build -trimpath -o $(CACHE)/bin/bench ./test/bench
-	@$(CACHE)/bin/bench $(BENCHFLAGS)
+	@$(CACHE)/bin/bench $(BENCHFLAGS) | tee $(CACHE)/bench.log
+	@$(CACHE)/bin/bench page $(CACHE)/bench.log docs
 
 .PHONY: man
 man: build ## Write the manual pages into man/, from the same source as --help

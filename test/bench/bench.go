@@ -40,6 +40,9 @@ type bench struct {
 
 func run(ctx context.Context, o options) (missed int, err error) {
 	b := &bench{options: o, report: &report{out: os.Stdout}, vm: 1000}
+	if err := describe(&b.report.found); err != nil {
+		return 0, err
+	}
 	if b.machine, err = startMachine(ctx); err != nil {
 		return 0, err
 	}
@@ -65,7 +68,10 @@ func run(ctx context.Context, o options) (missed int, err error) {
 	}
 	stop()
 	b.reportMemory(<-peaks)
-	return b.report.missed, nil
+	if len(o.only) > 0 { // a part is no page
+		return b.report.missed, nil
+	}
+	return b.report.missed, b.report.found.Print(b.report.out)
 }
 
 func startMachine(ctx context.Context) (*testbed.Machine, error) {
@@ -92,6 +98,7 @@ func (b *bench) prepareData(ctx context.Context) error {
 		return err
 	}
 	b.content = stats.Bytes
+	b.report.found.Content, b.report.found.Members, b.report.found.Archive = stats.Bytes, int(stats.Members), fileSize(b.tgz)
 	b.say("data: %s of Debian in %d members, %s as TGZ", size(stats.Bytes), stats.Members, size(fileSize(b.tgz)))
 	return nil
 }

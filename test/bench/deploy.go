@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"one-clvm/test/bench/results"
 	"one-clvm/test/fakeoned"
 	"one-clvm/test/testbed"
 )
@@ -34,16 +35,21 @@ func (b *bench) cloneAndRemove(image fakeoned.Image) func(context.Context) (time
 // pipe's time includes the flush to the device, as ours does, but neither the volume nor
 // the file system.
 func (b *bench) deployAgainstPipe(ctx context.Context) error {
-	plain, ours, err := b.alternate(ctx, b.runs, b.plainPipe, b.cloneAndRemove(b.tgzImage(8)))
+	plain, ours, err := b.alternate(ctx, b.runs, b.plainPipe(8), b.cloneAndRemove(b.tgzImage(8)))
 	if err != nil {
 		return err
 	}
 	b.report.ratio("deploy-tgz", plain, ours, 1.8, b.zeroing)
+	b.report.found.Deployed(results.TarPipe, 8, plain.Seconds())
 	return nil
 }
 
-func (b *bench) plainPipe(ctx context.Context) (time.Duration, error) {
-	if err := b.empty(ctx, "ext4", 8*gib); err != nil {
+func (b *bench) plainPipe(gibs int64) measured {
+	return func(ctx context.Context) (time.Duration, error) { return b.pipe(ctx, gibs) }
+}
+
+func (b *bench) pipe(ctx context.Context, gibs int64) (time.Duration, error) {
+	if err := b.empty(ctx, "ext4", gibs*gib); err != nil {
 		return 0, err
 	}
 	directory, unmount, err := testbed.Mount(b.diskPath(), "ext4", true)
@@ -79,6 +85,41 @@ func (b *bench) deployBySize(ctx context.Context) error {
 		return err
 	}
 	b.report.ratio("clone-8-over-800-gib", small, huge, 0, b.zeroing)
+	for gibs, elapsed := range map[int]time.Duration{8: small, 80: large, 800: huge} {
+		b.report.found.Deployed(results.TarMode, gibs, elapsed.Seconds())
+	}
+	pipe, err := b.plainPipe(80)(ctx)
+	b.report.found.Deployed(results.TarPipe, 80, pipe.Seconds())
+	return err
+}
+
+// convertedBy is what fs_lvm does with a file that the node reads itself: no ssh carries it.
+func (b *bench) convertedBy(image string, gibs int) func(context.Context) (time.Duration, error) {
+	return func(ctx context.Context) (time.Duration, error) {
+		if err := b.empty(ctx, "", int64(gibs)*gib); err != nil {
+			return 0, err
+		}
+		if err := dropCaches(); err != nil {
+			return 0, err
+		}
+		command := "qemu-img convert -f raw -O raw " + image + " " + b.diskPath() + " && sync " + b.diskPath()
+		result, err := b.machine.Pipe(ctx, testbed.Command{Argv: []string{"ssh", node, command}})
+		if err != nil {
+			return 0, err
+		}
+		return result.Elapsed, b.remove(ctx)
+	}
+}
+
+// alsoConverted measures it, and keeps it beside the full copy and ours.
+func (b *bench) alsoConverted(ctx context.Context, raw, name string, gibs, runs int, full, ours time.Duration) error {
+	converted, err := median(ctx, runs, b.convertedBy(raw, gibs))
+	if err != nil {
+		return err
+	}
+	b.report.ratio(name, converted, ours, 0, b.zeroing)
+	b.report.found.Deployed(results.FullCopy, gibs, full.Seconds())
+	b.report.found.Deployed(results.QemuImg, gibs, converted.Seconds())
 	return nil
 }
 
@@ -89,7 +130,8 @@ func (b *bench) deployAgainstFull(ctx context.Context) error {
 		gibs, runs int
 		bound      float64
 		name       string
-	}{{8, b.runs, 2.5, "deploy-vs-full-8"}, {40, b.fullRuns, 10, "deploy-vs-full"}} {
+		converted  string
+	}{{8, b.runs, 2.5, "deploy-vs-full-8", "deploy-vs-qemu-img-8"}, {40, b.fullRuns, 10, "deploy-vs-full", "deploy-vs-qemu-img"}} {
 		raw, err := b.rawImage(ctx, c.gibs)
 		if err != nil {
 			return err
@@ -99,7 +141,11 @@ func (b *bench) deployAgainstFull(ctx context.Context) error {
 			return err
 		}
 		b.report.ratio(c.name, full, ours, c.bound, b.zeroing)
+		if err := b.alsoConverted(ctx, raw, c.converted, c.gibs, c.runs, full, ours); err != nil {
+			return err
+		}
 		if c.gibs == 40 {
+			b.report.found.Deployed(results.TarMode, c.gibs, ours.Seconds())
 			if err := b.extentsAndWritten(ctx, raw, full); err != nil {
 				return err
 			}
@@ -116,6 +162,7 @@ func (b *bench) extentsAndWritten(ctx context.Context, raw string, full time.Dur
 		return err
 	}
 	b.report.ratio("extent-vs-full", full, extents, 10, b.zeroing)
+	b.report.found.Deployed(results.ExtentMode, 40, extents.Seconds())
 	agent := map[string]string{"READ_GUEST_FS": "True", "WIPE_METHOD": "write"}
 	if err := b.machine.Configure(agent, nil); err != nil {
 		return err

@@ -4,7 +4,8 @@
 // about 45 GiB on the disk of TMPDIR (else /var/tmp), and leaves nothing behind.
 //
 // Each result is a line "ratio NAME VALUE", larger is better, with its bound where it
-// has one.
+// has one. The last line has all of a whole run; `bench page LOG DIRECTORY` writes
+// benchmarks.md and benchmarks.svg of it.
 package main
 
 import (
@@ -51,6 +52,9 @@ func parseOptions(arguments []string) (options, error) {
 func main() {
 	if asTool(os.Args) {
 		return
+	}
+	if len(os.Args) == 4 && os.Args[1] == "page" {
+		os.Exit(page(os.Args[2], os.Args[3]))
 	}
 	o, err := parseOptions(os.Args[1:])
 	if err == nil && testbed.Outside() {

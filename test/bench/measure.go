@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"one-clvm/test/bench/results"
 )
 
 // measured is one run of one side: it sets up, measures what counts, and clears away.
@@ -46,15 +48,18 @@ func middle(times []time.Duration) time.Duration {
 	return times[len(times)/2]
 }
 
-// report prints the results and counts the missed bounds.
+// report prints the results, keeps them, and counts the missed bounds.
 type report struct {
 	out    io.Writer
+	found  results.Results
 	missed int
 }
 
 // ratio reports how many times as long the plain way takes. bound 0: it has none.
 func (r *report) ratio(name string, plain, ours time.Duration, bound float64, remark string) {
 	r.line(name, plain.Seconds()/ours.Seconds(), bound, fmt.Sprintf("%.3f s against %.3f s, %s", plain.Seconds(), ours.Seconds(), remark))
+	last := &r.found.Ratios[len(r.found.Ratios)-1]
+	last.Plain, last.Ours, last.Remark = plain.Seconds(), ours.Seconds(), remark
 }
 
 // sizes reports how many times as large the plain way's result is.
@@ -71,5 +76,6 @@ func (r *report) line(name string, value, bound float64, remark string) {
 			r.missed++
 		}
 	}
+	r.found.Ratios = append(r.found.Ratios, results.Ratio{Name: name, Value: value, Bound: bound, Remark: remark})
 	fmt.Fprintf(r.out, "ratio %s %.2f%s  # %s\n", name, value, verdict, remark)
 }
