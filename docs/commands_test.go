@@ -67,6 +67,9 @@ func TestCommands(t *testing.T) {
 		for _, line := range codeOf(text) {
 			for _, m := range ourCommand.FindAllStringSubmatch(line, -1) {
 				told++
+				if m[1]+" "+m[2] == "vmm-rhcs agent" { // for programs alone: it has no help
+					continue
+				}
 				known := help(m[1], m[2])
 				assert.NotEmpty(t, known, "%s: there is no %s %s", page, m[1], m[2])
 				for _, word := range strings.Fields(m[3]) {
