@@ -44,6 +44,7 @@ func badOnXen() map[string]bad {
 		"Xen down at poll":         {VerbPoll, func(b *bench) { b.xen.Node("node1").NoXen = true }, nil, "the client of Xen does not answer"},
 		"files that others write":  {cluster.VerbStart, func(b *bench) { require.NoError(b, os.Chmod(b.files, 0o777)) }, nil, "chmod go-w"},
 		"no files":                 {cluster.VerbCancel, func(b *bench) { require.NoError(b, os.Rename(b.files, b.files+".moved")) }, nil, "is it there, and mounted on this node"},
+		"a file that is nobody's":  {cluster.VerbCancel, func(b *bench) { require.NoError(b, os.WriteFile(b.files+"/one-42", nil, 0o600)) }, nil, "nothing was changed: rename it"},
 		"another's domain":         {cluster.VerbStart, func(b *bench) { b.xen.Node("node1").Domains[web] = "r-----" }, nil, "put %I into VM_FQDN_TEMPLATE"},
 		"nothing to migrate":       {cluster.VerbMigrate, nil, nil, "does not run on node1"},
 		"nothing to save":          {cluster.VerbSave, nil, nil, "does not run on node1"},

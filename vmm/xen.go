@@ -120,6 +120,18 @@ func (f xenFiles) write(vm int, name, text string) error {
 	return h.write(name, text)
 }
 
+// free: a file of that name is not there. One would go with the VM, and its domain, too.
+func (f xenFiles) free(vm int, name string) error {
+	_, err := os.Lstat(filepath.Join(f.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = fmt.Errorf("%w: %s/%s is there, and has no line %s%d, by which it would be the VM's; nothing was changed: rename it", cluster.ErrRefused, f.dir, name, domain.Marker, vm)
+	}
+	return err
+}
+
 // homeless: all system datastores are mounted, and none has a home of the VM.
 func (f xenFiles) homeless(vm int) bool {
 	for _, base := range f.bases {
@@ -158,7 +170,8 @@ func (j *job) xenName() (name string, fresh bool, err error) {
 		}
 		return stored.Name, true, nil
 	}
-	return opennebula.ServiceName(j.q.VM), true, nil // nothing of it is left here
+	name = opennebula.ServiceName(j.q.VM) // nothing of it is left here
+	return name, true, j.xen.free(j.q.VM, name)
 }
 
 // prepareXen gives the service its name, and checks what is to be stored.

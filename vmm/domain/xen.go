@@ -30,8 +30,8 @@ type setting struct {
 	list  []string
 }
 
-// marker says whose file it is; the original drivers wrote the same.
-const marker = "#O VM_ID = "
+// Marker says whose file it is, with the VM's id after it; the original drivers wrote the same.
+const Marker = "#O VM_ID = "
 
 var (
 	xenAssignment = lazyregexp.New(`^([a-z_]+)\s*=\s*(.*)$`)
@@ -250,7 +250,7 @@ func (x *Xen) disk(text string, owner Owner) (string, error) {
 // Bytes is the file as it may be handed to Xen.
 func (x *Xen) Bytes() ([]byte, error) {
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "%s%d\nname = %q\n", marker, x.owner.VM, x.Name)
+	fmt.Fprintf(&out, "%s%d\nname = %q\n", Marker, x.owner.VM, x.Name)
 	for _, s := range x.settings {
 		switch {
 		case s.list != nil:
@@ -271,7 +271,7 @@ func (x *Xen) Bytes() ([]byte, error) {
 // OwnerOfXen says whose file it is: only the whole line counts, or VM 1 would have VM 10's.
 func OwnerOfXen(text string) (vm int, ok bool) {
 	for line := range strings.Lines(text) {
-		if number, found := strings.CutPrefix(strings.TrimSpace(line), marker); found {
+		if number, found := strings.CutPrefix(strings.TrimSpace(line), Marker); found {
 			vm, err := strconv.Atoi(number)
 			return vm, err == nil && vm >= 0
 		}
