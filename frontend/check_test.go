@@ -62,7 +62,7 @@ func TestRenderedIsRight(t *testing.T) {
 	assert.Equal(t, []string{"/etc/cluster/fence_xvm.key"}, Keys(rendered(t, "cluster.conf")))
 	for form, words := range map[string][]string{
 		"ccs": {"ccs -h one-server1 --addnode one-server2 --nodeid 2\n", "--addfenceinst libvirt one-server2 libvirt port=one2\n", "--sync --activate\n"},
-		"pcs": {"pcmk_host_map=one-server1:one1;one-server2:one2", "systemd:opennebula-sunstone", "IPaddr2 ip=10.10.11.12"},
+		"pcs": {"pcmk_host_map='one-server1:one1;one-server2:one2'", "resource create opennebula systemd:opennebula op", "--group opennebula-frontend\n", "systemd:opennebula-sunstone", "IPaddr2 ip=10.10.11.12"},
 	} {
 		for _, word := range words {
 			assert.Contains(t, rendered(t, form), word)

@@ -166,16 +166,19 @@ func (s *Site) pcs() string {
 	for i, node := range s.Nodes {
 		hosts = append(hosts, node+":"+s.Ports[i])
 	}
-	lines = append(lines, fmt.Sprintf("stonith create libvirt fence_xvm key_file=%s multicast_address=%s ipport=%s pcmk_host_map=%s", s.Key, fenceGroup, fencePort, strings.Join(hosts, ";")),
+	lines = append(lines, fmt.Sprintf("stonith create libvirt fence_xvm key_file=%s multicast_address=%s ipport=%s pcmk_host_map='%s'", s.Key, fenceGroup, fencePort, strings.Join(hosts, ";")),
 		"property set stonith-enabled=true",
 		"resource defaults update resource-stickiness=1000",
-		fmt.Sprintf("resource create %s-ip ocf:heartbeat:IPaddr2 ip=%s op monitor interval=10s --group %[1]s", s.Cluster, s.Address))
+		fmt.Sprintf("resource create %s-ip ocf:heartbeat:IPaddr2 ip=%s op monitor interval=10s --group %s", s.Cluster, s.Address, s.group()))
 	for _, unit := range s.Units {
-		lines = append(lines, fmt.Sprintf("resource create %s systemd:%[1]s op monitor interval=30s start timeout=120s stop timeout=120s --group %s", unit, s.Cluster))
+		lines = append(lines, fmt.Sprintf("resource create %s systemd:%[1]s op monitor interval=30s start timeout=120s stop timeout=120s --group %s", unit, s.group()))
 	}
-	lines = append(lines, fmt.Sprintf("constraint location %s prefers %s=100", s.Cluster, s.Nodes[0]))
+	lines = append(lines, fmt.Sprintf("constraint location %s prefers %s=100", s.group(), s.Nodes[0]))
 	return "pcs " + strings.Join(lines, "\npcs ") + "\n"
 }
+
+// group of Pacemaker's resources; an id of its own: the unit may be called as the cluster is.
+func (s *Site) group() string { return s.Cluster + "-frontend" }
 
 // fenceVirt is the configuration of fence_virtd on the physical server.
 func (s *Site) fenceVirt() string {
