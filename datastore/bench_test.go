@@ -69,6 +69,15 @@ func (b *bench) Image(_ context.Context, id int) (*opennebula.Image, error) {
 	return nil, opennebula.ErrNoSuchObject
 }
 
+func (b *bench) ImageBySource(_ context.Context, source string) (*opennebula.Image, error) {
+	for _, image := range b.images {
+		if image.Source == source {
+			return image, nil
+		}
+	}
+	return nil, opennebula.ErrNoSuchObject
+}
+
 func (b *bench) Datastore(_ context.Context, id int) (*opennebula.Datastore, error) {
 	if ds := b.datastores[id]; ds != nil {
 		return ds, nil

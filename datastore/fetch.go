@@ -38,8 +38,9 @@ func newFetcher(url string, connect, silent time.Duration) *fetcher {
 	return &fetcher{client: &http.Client{Transport: transport}, url: url, silent: silent, pause: time.Second, size: -1}
 }
 
-// open asks for the file from offset at on.
-func (f *fetcher) open(ctx context.Context, at int64) (io.ReadCloser, error) {
+// open asks for the file from offset at on. told hears of all bytes that come, those too that
+// are passed over.
+func (f *fetcher) open(ctx context.Context, at int64, told func()) (io.ReadCloser, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url, nil)
 	if err != nil {
 		return nil, err
@@ -55,10 +56,15 @@ func (f *fetcher) open(ctx context.Context, at int64) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.accept(answer, at); err != nil {
-		return nil, errors.Join(err, answer.Body.Close())
+	body := &heard{answer.Body, told}
+	err = f.accept(answer, at)
+	if err == nil && at > 0 && answer.StatusCode == http.StatusOK { // it knows no ranges: what came before comes again
+		_, err = io.CopyN(io.Discard, body, at)
 	}
-	return answer.Body, nil
+	if err != nil {
+		return nil, errors.Join(err, body.Close())
+	}
+	return body, nil
 }
 
 // statusError is an answer that another attempt will not change.
@@ -88,11 +94,6 @@ func (f *fetcher) accept(answer *http.Response, at int64) error {
 		return errChanged
 	}
 	f.validator, f.size = validator, total
-	if at > 0 && answer.StatusCode == http.StatusOK { // it knows no ranges: what came before comes again
-		if _, err := io.CopyN(io.Discard, answer.Body, at); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
@@ -164,11 +165,11 @@ func (f *fetcher) copyFrom(ctx context.Context, at int64, w io.Writer) (int64, e
 	defer cancel(nil)
 	silence := time.AfterFunc(f.silent, func() { cancel(errSilent) })
 	defer silence.Stop()
-	body, err := f.open(ctx, at)
+	body, err := f.open(ctx, at, func() { silence.Reset(f.silent) })
 	if err == nil {
 		defer body.Close() // only read
 		var n int64
-		n, err = io.Copy(target{w}, &heard{body, func() { silence.Reset(f.silent) }})
+		n, err = io.Copy(target{w}, body)
 		if err == nil {
 			return n, nil
 		}
@@ -185,12 +186,12 @@ func (f *fetcher) copyFrom(ctx context.Context, at int64, w io.Writer) (int64, e
 
 // heard tells of each byte that comes.
 type heard struct {
-	io.Reader
+	io.ReadCloser
 	told func()
 }
 
 func (h *heard) Read(p []byte) (int, error) {
-	n, err := h.Reader.Read(p)
+	n, err := h.ReadCloser.Read(p)
 	if n > 0 {
 		h.told()
 	}

@@ -87,6 +87,11 @@ func TestFetchResumes(t *testing.T) {
 			n, err := f.copyFrom(t.Context(), 0, &bytes.Buffer{})
 			require.NoError(t, err)
 			require.EqualValues(t, len(content), n)
+			came := 0
+			body, err := f.open(t.Context(), 1000, func() { came++ })
+			require.NoError(t, err)
+			require.NoError(t, body.Close())
+			assert.Positive(t, came, "what is passed over is no silence")
 			n, err = f.copyFrom(t.Context(), 1000, &out)
 			require.NoError(t, err)
 			require.EqualValues(t, len(content)-1000, n)

@@ -79,15 +79,23 @@ func endOfFrame(file io.ReaderAt, at int64, most int) (end int64, walked int, ok
 	return 0, walked, false
 }
 
+// maxPadding is how many steps of it between streams are walked over: a hole in a file of a
+// user's would keep this busy for hours.
+const maxPadding = 1 << 14
+
 // xzSize adds up the indexes at the ends of the streams (the .xz file format, 1.2.1).
 func xzSize(file io.ReaderAt, size int64) (content int64, ok bool) {
 	const footer, header = 12, 12
+	padding := 0
 	for end := size; end > 0; {
 		var tail [footer]byte
 		if _, err := file.ReadAt(tail[:], end-footer); end < footer+header || err != nil {
 			return 0, false
 		}
 		if binary.LittleEndian.Uint32(tail[8:]) == 0 { // padding, in steps of four bytes
+			if padding++; padding > maxPadding {
+				return 0, false
+			}
 			end -= 4
 			continue
 		}

@@ -2,6 +2,7 @@ package datastore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"one-clvm/agent"
@@ -21,10 +22,19 @@ func (d *Driver) planShared(ctx context.Context, c *call, then func(agent.Result
 }
 
 // planUseShared makes an image of such a file. One that VMs write to, each on its own, it
-// cannot be.
+// cannot be; nor one of two images that somebody writes to: oned keeps the VMs of one image
+// apart, not those of one file.
 func (d *Driver) planUseShared(ctx context.Context, c *call) ([]plan.Step, error) {
 	if c.Image.Type != opennebula.ImageCDROM && !c.Image.Persistent {
 		return nil, fmt.Errorf("%w: %s is shared by all nodes (SHARED_DIRS), and linked, never copied: make the image a CDROM or persistent", ErrRefused, c.Image.Path)
+	}
+	other, err := d.Records.ImageBySource(ctx, c.Image.Path)
+	switch {
+	case errors.Is(err, opennebula.ErrNoSuchObject):
+	case err != nil:
+		return nil, err
+	case other.ID != c.Image.ID && (c.Image.Type != opennebula.ImageCDROM || other.Type != opennebula.ImageCDROM):
+		return nil, fmt.Errorf("%w: %s is image %d already, and a file that VMs write to is one image alone: use that one, or copy the file", ErrRefused, c.Image.Path, other.ID)
 	}
 	return d.planShared(ctx, c, d.tell(c.Image.Path))
 }

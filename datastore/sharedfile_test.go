@@ -10,6 +10,7 @@ import (
 
 	"one-clvm/agent"
 	"one-clvm/cxmrc"
+	"one-clvm/opennebula"
 	"one-clvm/plan"
 )
 
@@ -44,6 +45,26 @@ func TestSharedFiles(t *testing.T) {
 	}
 	b.asked = nil
 	require.ErrorIs(t, b.do("cp", image{"PATH": iso, "TYPE": "0"}, nil), ErrRefused, "every VM would write to it")
+	for _, c := range []struct {
+		other opennebula.ImageType
+		again image
+		ok    bool
+	}{
+		{opennebula.ImageCDROM, image{"PATH": iso, "TYPE": "1"}, true},
+		{opennebula.ImageCDROM, image{"PATH": iso, "TYPE": "0", "PERSISTENT": "1"}, false},
+		{opennebula.ImageOS, image{"PATH": iso, "TYPE": "0", "PERSISTENT": "1"}, false},
+		{opennebula.ImageOS, image{"PATH": iso, "TYPE": "1"}, false},
+	} {
+		b.images = map[int]*opennebula.Image{77: {ID: 77, Source: iso, Type: c.other}}
+		err := b.do("cp", c.again, nil)
+		if c.ok {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, ErrRefused, "two images, and one of them is written to")
+			require.ErrorContains(t, err, "image 77 already")
+		}
+	}
+	b.asked = nil
 	require.NoError(t, b.do("rm", image{"SOURCE": iso}, nil), "it stays")
 	for verb, fields := range map[string]image{"clone": {"PATH": iso}, "export": {"SOURCE": iso}, "snap_delete": {"SOURCE": iso, "TARGET_SNAPSHOT": "0"}} {
 		require.ErrorIs(t, b.do(verb, fields, nil), plan.ErrNotYet, verb)

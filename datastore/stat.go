@@ -184,7 +184,7 @@ func (d *Driver) sizeOfAddress(ctx context.Context, c *call) (int64, error) {
 	f := d.fetcher(c, c.Image.Path)
 	ctx, cancel := context.WithTimeout(ctx, countTime+f.silent)
 	defer cancel()
-	body, err := f.open(ctx, 0)
+	body, err := f.open(ctx, 0, func() {})
 	if err != nil {
 		return 0, fmt.Errorf("fetch %s: %w", f.url, err)
 	}
@@ -197,7 +197,7 @@ func (d *Driver) sizeOfAddress(ctx context.Context, c *call) (int64, error) {
 		return 0, fmt.Errorf("the server of %s does not tell how large it is: give SIZE in the template", f.url)
 	}
 	return d.measure(ctx, c, &remote{ctx, f, head[:n]}, f.size, readsOfAddress, func(ctx context.Context, kind tarmode.Compression) (io.ReadCloser, error) {
-		whole, err := f.open(ctx, 0)
+		whole, err := f.open(ctx, 0, func() {})
 		if err != nil {
 			return nil, err
 		}
@@ -243,7 +243,7 @@ func (r *remote) ReadAt(p []byte, off int64) (int, error) {
 	if off+int64(len(p)) <= int64(len(r.head)) || off < int64(len(r.head)) && int64(len(r.head)) == r.f.size {
 		return beginning(r.head).ReadAt(p, off)
 	}
-	body, err := r.f.open(r.ctx, off)
+	body, err := r.f.open(r.ctx, off, func() {})
 	if err != nil {
 		return 0, err
 	}

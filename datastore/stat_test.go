@@ -98,3 +98,20 @@ func FuzzFormatSize(f *testing.F) {
 		}
 	})
 }
+
+// hole is a file of zeros.
+type hole struct{ reads int }
+
+func (h *hole) ReadAt(p []byte, _ int64) (int, error) {
+	h.reads++
+	clear(p)
+	return len(p), nil
+}
+
+// A hole looks like padding between the streams of an xz file, and may be as long as it likes.
+func TestSizeOfAHole(t *testing.T) {
+	h := &hole{}
+	_, ok := xzSize(h, 1<<50)
+	assert.False(t, ok)
+	assert.LessOrEqual(t, h.reads, maxPadding+1)
+}
