@@ -219,15 +219,20 @@ func (s *State) hasDisksHere(vm opennebula.VM) bool {
 // expect keeps a VM, and which of its disks must have a volume.
 func (s *State) expect(vm opennebula.VM) {
 	s.VMs[vm.ID] = vm
-	if !s.hasDisksHere(vm) {
-		return // it has changed meanwhile
+	if s.hasDisksHere(vm) { // else it has changed meanwhile
+		s.Disks[vm.ID] = s.Expected(&vm)
 	}
+}
+
+// Expected are the disks of a VM that must have a volume, by their ids.
+func (s *State) Expected(vm *opennebula.VM) (disks []int) {
 	for _, disk := range vm.Disks {
 		if slices.ContainsFunc(s.Shared, func(dir string) bool { return strings.HasPrefix(disk.Source, path.Clean(dir)+"/") }) {
 			continue // it is a link to a file
 		}
 		if disk.Volatile() || disk.TMMAD == "" || disk.TMMAD == vm.Last().TMMAD {
-			s.Disks[vm.ID] = append(s.Disks[vm.ID], disk.ID)
+			disks = append(disks, disk.ID)
 		}
 	}
+	return disks
 }

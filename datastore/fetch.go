@@ -52,7 +52,7 @@ func (f *fetcher) open(ctx context.Context, at int64, told func()) (io.ReadClose
 			request.Header.Set("If-Range", f.validator)
 		}
 	}
-	answer, err := f.client.Do(request)
+	answer, err := f.client.Do(request) //nolint:bodyclose // it goes with what is returned
 	if err != nil {
 		return nil, err
 	}

@@ -75,7 +75,7 @@ func (n *Nodes) Where(ctx context.Context, vm int) (Truth, error) {
 	}
 	look.survey = s
 	for _, v := range s.VMs {
-		if n.names[v.Name] == vm {
+		if id, ours := n.names[v.Name]; ours && id == vm {
 			return look.truth(vm, v), nil
 		}
 	}
@@ -89,12 +89,16 @@ type Whereabouts struct {
 	Truths []Truth  `json:"truths"`
 }
 
-// All says where all VMs of the cluster are.
+// All says where all VMs of the cluster are. A node without quorum does not speak for it:
+// those that have it may be asked.
 func (n *Nodes) All(ctx context.Context) (Whereabouts, error) {
 	look := n.look(ctx)
 	s, err := n.survey(ctx)
 	if err != nil {
 		return Whereabouts{}, err
+	}
+	if !s.Quorate {
+		return Whereabouts{}, fmt.Errorf("%w: no quorum on %s", ErrNoCluster, s.Self)
 	}
 	look.survey = s
 	var all Whereabouts

@@ -122,6 +122,24 @@ func TestIdentify(t *testing.T) {
 	require.ErrorIs(t, err, cluster.ErrDown)
 }
 
+// VM 0 is not the one whose number is not known.
+func TestWhereOfVM0(t *testing.T) {
+	s := newSite()
+	s.survey.VMs = []cluster.Surveyed{{Name: "one-7", Definition: "/images/deployment.0", Condition: cluster.Condition{Running: []string{"n2"}}}}
+	s.active["n2"] = "one-7"
+	truth, err := s.nodes().Where(t.Context(), 0)
+	require.NoError(t, err)
+	assert.Empty(t, truth.On+truth.Doubt)
+}
+
+// A node that was cut off does not speak for the others.
+func TestAllWithoutQuorum(t *testing.T) {
+	s := newSite()
+	s.survey.Quorate = false
+	_, err := s.nodes().All(t.Context())
+	require.ErrorIs(t, err, ErrNoCluster)
+}
+
 // A VM that was removed from the cluster, and one that still runs though.
 func TestNotInTheCluster(t *testing.T) {
 	s := newSite()
@@ -178,17 +196,19 @@ func TestRemote(t *testing.T) {
 	s.survey.VMs[0].Condition.Running, s.active["n2"] = []string{"n2"}, "web"
 	ssh := &nodesBySSH{answers: map[string]string{"n2": s.all(t)}}
 	remote := &Remote{Runner: ssh, Nodes: []string{"n1", "n2", "n3"}}
-	truths, err := remote.All(t.Context())
+	heard, err := remote.All(t.Context())
 	require.NoError(t, err, "n2 has spoken for n1")
-	require.Len(t, truths, 1)
-	assert.Equal(t, "n2", truths[0].On)
+	require.Len(t, heard.Truths, 1)
+	assert.Equal(t, "n2", heard.Truths[0].On)
+	assert.Equal(t, map[string]bool{"n1": true, "n2": true, "n3": true}, heard.Spoken)
 	assert.Equal(t, []string{"n1", "n2"}, ssh.asked)
 
 	remote.Nodes = append(remote.Nodes, "other")
-	truths, err = remote.All(t.Context())
+	heard, err = remote.All(t.Context())
 	require.ErrorContains(t, err, "node other: connection refused")
 	assert.NotContains(t, err.Error(), "node n1")
-	assert.Len(t, truths, 1, "the other cluster's VMs are seen to")
+	assert.False(t, heard.Spoken["other"])
+	assert.Len(t, heard.Truths, 1, "the other cluster's VMs are seen to")
 
 	_, err = (&Remote{}).All(t.Context())
 	require.ErrorIs(t, err, ErrNoCluster)

@@ -80,8 +80,11 @@ func Serve(ctx context.Context, command string, journal entrance.Journal, receiv
 	return r.Receive(ctx, t)
 }
 
-// Receive tells oned a truth.
-func (r *Receiver) Receive(ctx context.Context, t Truth) Answer {
+// Receive tells oned a truth that a node reports. Where a person was told before, it begins
+// anew: something has happened since, or that person asks for it.
+func (r *Receiver) Receive(ctx context.Context, t Truth) Answer { return r.receive(ctx, t, true) }
+
+func (r *Receiver) receive(ctx context.Context, t Truth, anew bool) Answer {
 	if age := r.Now().Sub(t.Seen); age > maxAge || age < -maxAge {
 		return r.answer(t, Answer{Retry, fmt.Sprintf("seen %s ago by this clock, which is not now: look again, and see whether the clocks agree", age.Round(time.Second))})
 	}
@@ -95,6 +98,9 @@ func (r *Receiver) Receive(ctx context.Context, t Truth) Answer {
 	defer unlock()
 	if t.Seen.UnixNano() < told.Seen {
 		return r.answer(t, Answer{Retry, "a newer report came before this one: look again"})
+	}
+	if anew && told.Person {
+		told.Asked = 0
 	}
 	return r.answer(t, r.tell(ctx, t, told))
 }
@@ -112,6 +118,8 @@ func (r *Receiver) answer(t Truth, a Answer) Answer {
 type told struct {
 	Seen  int64 `json:"seen"`  // of the newest report, nanoseconds since 1970
 	Asked int   `json:"asked"` // calls of oned since its record was right
+	// Person: that many did not help, or could not, and a person was told.
+	Person bool `json:"person,omitempty"`
 }
 
 // lock has the VM for this process alone. The lock goes with the process, however it ends.
@@ -146,11 +154,11 @@ func (r *Receiver) tell(ctx context.Context, t Truth, before told) Answer {
 	}
 	s.Asked = before.Asked
 	d := Decide(s)
-	after := told{t.Seen.UnixNano(), before.Asked}
+	after := told{t.Seen.UnixNano(), before.Asked, d.Outcome == Person}
 	switch d.Outcome {
 	case Act:
 		after.Asked++
-	case Nothing, Person: // it helped, or somebody mends what is wrong and has it told again
+	case Nothing: // it helped
 		after.Asked = 0
 	}
 	if err := writeJSON(r.toldFile(t.VM), after); err != nil {

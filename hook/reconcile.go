@@ -64,7 +64,7 @@ func (r *Receiver) Reconcile(ctx context.Context, truths []Truth, dryRun bool) (
 		}
 		f := finding(s)
 		if !dryRun && t.Doubt == "" && (f.Disagrees() || r.asked(t.VM)) {
-			answer := r.Receive(ctx, t)
+			answer := r.receive(ctx, t, false)
 			f.Outcome, f.Why = answer.Outcome, answer.Text
 		}
 		found = append(found, f)

@@ -30,14 +30,22 @@ const whereLimit = 2 * time.Minute
 // maxTruths bounds an answer, bytes: 20,000 VMs in a cluster of a few nodes.
 const maxTruths = 16 << 20
 
+// Heard is what the nodes have said.
+type Heard struct {
+	Truths []Truth
+	// Spoken are the nodes of all clusters that have answered: a VM of theirs that is in no
+	// truth is in no cluster.
+	Spoken map[string]bool
+}
+
 // All asks the nodes in turn, but for those of a cluster that has answered. With an error,
-// the truths are those of the other clusters.
-func (r *Remote) All(ctx context.Context) ([]Truth, error) {
+// what was heard is of the other clusters.
+func (r *Remote) All(ctx context.Context) (Heard, error) {
+	spoken := map[string]bool{}
+	all := Heard{Spoken: spoken}
 	if len(r.Nodes) == 0 {
-		return nil, fmt.Errorf("%w: set NODES in hook.conf to nodes of the cluster", ErrNoCluster)
+		return all, fmt.Errorf("%w: set NODES in hook.conf to nodes of the cluster", ErrNoCluster)
 	}
-	var all []Truth
-	spoken := map[string]bool{} // nodes that an answer was about
 	silent := map[string]error{}
 	for _, node := range r.Nodes {
 		if spoken[node] {
@@ -51,7 +59,7 @@ func (r *Remote) All(ctx context.Context) ([]Truth, error) {
 		for _, name := range w.Nodes {
 			spoken[name] = true
 		}
-		all = append(all, w.Truths...)
+		all.Truths = append(all.Truths, w.Truths...)
 	}
 	var errs []error
 	for _, node := range r.Nodes {

@@ -236,6 +236,11 @@ func TestCallsInVainEnd(t *testing.T) {
 	assert.LessOrEqual(t, calls, 2*maxAsked, "of two nodes")
 	assert.Equal(t, []Outcome{Person, Person}, w.ends(0))
 	assert.Zero(t, w.waiting())
+	for range 10 {
+		w.pass(10 * time.Minute)
+		w.reconcile(false)
+	}
+	assert.Len(t, w.oned.Changes(), calls, "a person was told, and nothing has happened since")
 	w.oned.Live(w) // mended
 	w.event("node2", 0, "start")
 	w.pass(time.Minute)

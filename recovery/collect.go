@@ -32,8 +32,8 @@ type Recoverer struct {
 	OneD    API
 	Version opennebula.Version
 	Nodes   Nodes
-	Truths  []hook.Truth // what the clusters say; a VM may be in none
-	Work    Work         // what still works on this front-end
+	Heard   hook.Heard // from the clusters; a VM may be in none
+	Work    Work       // what still works on this front-end
 }
 
 // Stuck collects what is known of all VMs that oned waits for. It changes nothing.
@@ -80,7 +80,7 @@ func (r *Recoverer) look(ctx context.Context, vm *opennebula.VM, seen map[int]*a
 		state, _ = r.Nodes.Collect(ctx, audit.Target{Datastore: last.DatastoreID}) // nil without an answer
 		seen[last.DatastoreID] = state
 	}
-	s.Facts = Facts{Truth: r.truth(vm.ID, state), Busy: r.Work.of(vm)}
+	s.Facts = Facts{Truth: r.truth(&s, state), Busy: r.Work.of(vm)}
 	if state != nil {
 		s.Facts.Disks, s.Facts.Checkpoint = disksOf(vm, state), checkpointOf(vm.ID, state)
 	}
@@ -99,14 +99,21 @@ func previous(vm *opennebula.VM) string {
 }
 
 // truth is the cluster's word, or, for a VM that no cluster has, that of the hypervisors: all
-// of them have to have answered.
-func (r *Recoverer) truth(vm int, state *audit.State) hook.Truth {
-	known := hook.Truth{VM: vm, Nodes: map[string]hook.Fate{}}
-	for _, t := range r.Truths {
-		if t.VM == vm {
+// of them have to have answered. That no cluster has it is known when those of its hosts have
+// spoken: one that has not might start it the next moment.
+func (r *Recoverer) truth(s *Stuck, state *audit.State) hook.Truth {
+	known := hook.Truth{VM: s.VM, Nodes: map[string]hook.Fate{}}
+	for _, t := range r.Heard.Truths {
+		if t.VM == s.VM {
 			return t
 		}
 		maps.Copy(known.Nodes, t.Nodes)
+	}
+	for _, host := range s.hosts() {
+		if !r.Heard.Spoken[host] {
+			known.Doubt = fmt.Sprintf("%s has not said whether a cluster has it: is the node, or one of its cluster, in NODES of hook.conf?", host)
+			return known
+		}
 	}
 	switch {
 	case state == nil:
@@ -116,33 +123,40 @@ func (r *Recoverer) truth(vm int, state *audit.State) hook.Truth {
 		known.Doubt = "not all nodes could be asked: " + state.WhyUnasked()
 		return known
 	}
+	asked := map[string]bool{}
 	for _, n := range state.Nodes {
 		for _, name := range n.Names {
-			known.Nodes[name] = hook.Alive
+			known.Nodes[name], asked[name] = hook.Alive, true
 		}
 		switch {
 		case n.Report.Audit == nil || n.Report.Audit.Domains == nil:
 			known.Doubt = fmt.Sprintf("the hypervisor of %s gives no answer", n.Names[0])
-		case !slices.Contains(n.Report.Audit.Domains, agent.Domain{VM: vm}):
+		case !slices.Contains(n.Report.Audit.Domains, agent.Domain{VM: s.VM}):
 		case known.On != "":
 			known.Doubt = fmt.Sprintf("it runs on %s and %s", known.On, n.Names[0])
 		default:
 			known.On = n.Names[0]
 		}
 	}
+	for _, host := range s.hosts() {
+		if !asked[host] {
+			known.Doubt = fmt.Sprintf("%s was not asked: onehost enable %[1]s, or move its VMs away, if it is disabled", host)
+		}
+	}
 	return known
+}
+
+// hosts of the VM's last two records.
+func (s *Stuck) hosts() []string {
+	return slices.DeleteFunc([]string{s.Host, s.Previous}, func(host string) bool { return host == "" })
 }
 
 // disksOf is the worst that is true of a VM's volumes.
 func disksOf(vm *opennebula.VM, state *audit.State) Disks {
-	expected, found := 0, 0
+	expected, found := state.Expected(vm), 0
 	worst := Whole
-	for _, disk := range vm.Disks {
-		if !disk.Volatile() && disk.TMMAD != "" && disk.TMMAD != vm.Last().TMMAD {
-			continue
-		}
-		expected++
-		volume, ok := volumeOf(vm.ID, disk.ID, state)
+	for _, disk := range expected {
+		volume, ok := volumeOf(vm.ID, disk, state)
 		switch {
 		case !ok:
 			continue
@@ -154,9 +168,9 @@ func disksOf(vm *opennebula.VM, state *audit.State) Disks {
 		found++
 	}
 	switch {
-	case found < expected && found == 0:
+	case found < len(expected) && found == 0:
 		return Gone
-	case found < expected && worst == Whole:
+	case found < len(expected) && worst == Whole:
 		return Missing
 	}
 	return worst

@@ -71,7 +71,8 @@ func volume(vm, disk int, tags ...string) lvm.Volume {
 }
 
 func (s *site) recoverer(truths ...hook.Truth) *Recoverer {
-	return &Recoverer{OneD: s, Version: newest, Nodes: s, Truths: truths, Work: Work{LastLine: func(int) time.Time { return time.Time{} }}}
+	heard := hook.Heard{Truths: truths, Spoken: map[string]bool{"node1": true, "node2": true}}
+	return &Recoverer{OneD: s, Version: newest, Nodes: s, Heard: heard, Work: Work{LastLine: func(int) time.Time { return time.Time{} }}}
 }
 
 func one(t *testing.T, r *Recoverer) Stuck {
@@ -110,6 +111,18 @@ func TestWhatIsNotKnown(t *testing.T) {
 		s := newSite(2)
 		spoil(s)
 		got := one(t, s.recoverer())
+		assert.NotEmpty(t, got.Facts.Truth.Doubt, name)
+		assert.Equal(t, Person, Decide(got).Action, name)
+	}
+	for name, spoil := range map[string]func(s *site, heard *hook.Heard){
+		"its host's cluster does not speak":    func(_ *site, heard *hook.Heard) { delete(heard.Spoken, "node2") },
+		"nor that of its host before":          func(_ *site, heard *hook.Heard) { delete(heard.Spoken, "node1") },
+		"a host that is disabled is not asked": func(s *site, _ *hook.Heard) { s.state.Nodes = s.state.Nodes[1:] },
+	} {
+		s := newSite(2)
+		r := s.recoverer()
+		spoil(s, &r.Heard)
+		got := one(t, r)
 		assert.NotEmpty(t, got.Facts.Truth.Doubt, name)
 		assert.Equal(t, Person, Decide(got).Action, name)
 	}

@@ -86,8 +86,8 @@ func reconcile(ctx context.Context, journal entrance.Journal, dryRun bool) ([]ho
 	if err != nil {
 		return nil, err
 	}
-	truths, silent := (&hook.Remote{Runner: run.Exec{}, Nodes: cfg.List("NODES")}).All(ctx)
-	found, err := receiver.Reconcile(ctx, truths, dryRun)
+	heard, silent := (&hook.Remote{Runner: run.Exec{}, Nodes: cfg.List("NODES")}).All(ctx)
+	found, err := receiver.Reconcile(ctx, heard.Truths, dryRun)
 	if err == nil && silent == nil && !dryRun {
 		err = receiver.Remember(found)
 	}

@@ -45,6 +45,8 @@ func stateFile(cfg *cxmrc.Config) string {
 	return filepath.Join(cfg.String("STATE_DIR"), "deliveries.json")
 }
 
+var errAlone = fmt.Errorf("%w: this node is in none", hook.ErrNoCluster)
+
 // theCluster is asked where VMs are: by a node of it.
 func theCluster() (*hook.Nodes, error) {
 	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
@@ -70,7 +72,7 @@ func ask(cfg *cxmrc.Config, stack string, programs run.Runner) (*hook.Nodes, err
 	case cxm.Name:
 		return nodes, askCXM(nodes, cfg, programs)
 	default:
-		return nil, fmt.Errorf("%w: this node has the stack %s (STACK in agent.conf)", hook.ErrNoCluster, stack)
+		return nil, fmt.Errorf("%w, it has the stack %s (STACK in agent.conf)", errAlone, stack)
 	}
 	return nodes, nil
 }
@@ -100,16 +102,25 @@ func askCXM(nodes *hook.Nodes, cfg *cxmrc.Config, programs run.Runner) error {
 // setupWhere answers the question of a front-end.
 func setupWhere(*pflag.FlagSet) command.Action {
 	return func(ctx context.Context, _ []string, io command.Stdio) error {
-		nodes, err := theCluster()
-		if err != nil {
-			return err
-		}
-		all, err := nodes.All(ctx)
+		all, err := where(ctx)
 		if err != nil {
 			return err
 		}
 		return json.NewEncoder(io.Out).Encode(all)
 	}
+}
+
+// where: a node without a cluster speaks for itself, and has nothing to say.
+func where(ctx context.Context) (hook.Whereabouts, error) {
+	nodes, err := theCluster()
+	if errors.Is(err, errAlone) {
+		self, err := os.Hostname()
+		return hook.Whereabouts{Nodes: []string{self}}, err
+	}
+	if err != nil {
+		return hook.Whereabouts{}, err
+	}
+	return nodes.All(ctx)
 }
 
 func setupDeliver(*pflag.FlagSet) command.Action {

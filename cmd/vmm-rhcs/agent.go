@@ -17,6 +17,7 @@ import (
 	"one-clvm/cluster/virsh"
 	"one-clvm/cluster/xen"
 	"one-clvm/cxmrc"
+	"one-clvm/hook/entrance"
 	"one-clvm/internal/failpoint"
 	"one-clvm/internal/run"
 	"one-clvm/internal/version"
@@ -148,7 +149,16 @@ func runLibvirtHook(ctx context.Context, argv []string, io stdio) int {
 		fmt.Fprintln(io.err, opennebula.Sanitize(err.Error()))
 		return 1
 	}
+	tell(cxmrc.HookPath, argv, io)
 	return 0
+}
+
+// tell passes on to one-migrate-hook what libvirt says, where that is configured: libvirt
+// calls one program alone before 6.5. It reads the document of other calls than LibvirtHook.
+func tell(config string, argv []string, io stdio) {
+	if _, err := os.Stat(config); err == nil {
+		_ = entrance.Take(entrance.Libvirt, argv, entrance.Process{Stdin: io.in, Stderr: io.err, Config: config}) // the journal has its failures
+	}
 }
 
 // nodes reach tm-clvm's agent, on this node and on others.

@@ -77,8 +77,8 @@ func newRecoverer(ctx context.Context, hung bool, io command.Stdio) (*recovery.R
 	}
 	work.Hung = hung
 	remote := &hook.Remote{Runner: programs, Nodes: hookConf.List("NODES")}
-	truths, err := remote.All(ctx)
-	if err != nil { // its VMs are then a person's
+	heard, err := remote.All(ctx)
+	if err != nil { // the VMs of the nodes that it did not hear of are then a person's
 		fmt.Fprintf(io.Err, "vmm-rhcs recover: %v\n", err)
 	}
 	client := &agent.Client{Runner: programs, Version: version.String(), StallTimeout: time.Duration(cfg.Int("STALL_TIMEOUT")) * time.Second}
@@ -86,7 +86,7 @@ func newRecoverer(ctx context.Context, hung bool, io command.Stdio) (*recovery.R
 		Config: cfg, Records: oned, Agents: plan.Connection{Client: client, Config: cfg}, Runner: programs,
 		Report: opennebula.NewReporter(io.Err, release), Stdin: io.In, Stdout: io.Out, Stderr: io.Err,
 	}}
-	return &recovery.Recoverer{OneD: oned, Version: release, Nodes: nodes, Truths: truths, Work: work}, nil
+	return &recovery.Recoverer{OneD: oned, Version: release, Nodes: nodes, Heard: heard, Work: work}, nil
 }
 
 // recovered is a stuck VM and what became of it.

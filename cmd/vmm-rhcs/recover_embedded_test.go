@@ -44,11 +44,16 @@ func TestRecover(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, unix.Unmount("/usr/local/sbin", 0)) })
 	text, err := os.ReadFile(testbed.VMM.Path())
 	require.NoError(t, err)
-	for path, content := range map[string]string{installed: string(text), "/usr/local/sbin/virsh": "#!/bin/sh\necho one-41\necho one-42\n"} {
+	for path, content := range map[string]string{installed: string(text), "/usr/local/sbin/virsh": "#!/bin/sh\necho one-41\necho one-42\n",
+		"/usr/libexec/one-clvm/one-migrate-hook": "#!/bin/sh\necho '{\"nodes\":[\"node1\"],\"truths\":null}'\n"} {
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o755))
 	}
 	require.NoError(t, os.WriteFile(cxmrc.HookPath, []byte("VERSION=7.4.0\n"), 0o644))
+	rule, err := os.ReadFile("../../sudoers.d/one-clvm-hook")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile("/etc/sudoers.d/one-clvm-hook", rule, 0o440))
+	t.Cleanup(func() { assert.NoError(t, os.Remove("/etc/sudoers.d/one-clvm-hook")) })
 
 	recoverNow := func(words ...string) map[int]recovered {
 		r, err := m.RunAsOneadmin(t.Context(), append([]string{installed, "recover", "--json"}, words...)...)
@@ -63,6 +68,9 @@ func TestRecover(t *testing.T) {
 		return all
 	}
 	seen := recoverNow("--dry-run")
+	require.Equal(t, recovery.Person, seen[42].Do.Action, "nobody was asked whether a cluster has it")
+	require.NoError(t, os.WriteFile(cxmrc.HookPath, []byte("VERSION=7.4.0\nNODES=node1\n"), 0o644))
+	seen = recoverNow("--dry-run")
 	require.Empty(t, m.Oned.Changes())
 	require.Len(t, seen, 3)
 	assert.Equal(t, []any{recovery.Success, "would", "node1"}, []any{seen[42].Do.Action, seen[42].Is, seen[42].Facts.Truth.On})

@@ -125,9 +125,9 @@ var rgmanagerStates = map[string]bool{
 }
 
 // parseRgmanager: a change of a service's state, in the strings that rgmanager gives:
-// vm:one-42 started node2 node1, and (none) for no owner.
+// vm:one-42 started (none) node2 node1, and (none) for no owner. The third are its flags.
 func parseRgmanager(c Called) (Event, error) {
-	if err := words(c.Args, "SERVICE STATE OWNER LAST-OWNER"); err != nil {
+	if err := words(c.Args, "SERVICE STATE FLAGS OWNER LAST-OWNER"); err != nil {
 		return Event{}, err
 	}
 	kind, name, ok := strings.Cut(c.Args[0], ":")
@@ -144,7 +144,7 @@ func parseRgmanager(c Called) (Event, error) {
 	if !settled {
 		return Event{}, errNothing
 	}
-	return Event{VM: NoVM, Name: name, What: c.Args[1], To: owner(c.Args[2]), From: owner(c.Args[3])}, nil
+	return Event{VM: NoVM, Name: name, What: c.Args[1], To: owner(c.Args[3]), From: owner(c.Args[4])}, nil
 }
 
 func owner(word string) string {

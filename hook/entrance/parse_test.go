@@ -55,12 +55,12 @@ func TestEntrances(t *testing.T) {
 		"alert: half a migration": {Pacemaker, called(strings.Replace(alertStart, "task=start", "task=migrate_to", 1), ""), Event{}},
 		"alert: a node":           {Pacemaker, called("CRM_alert_kind=node\nCRM_alert_node=node1", ""), Event{}},
 		"alert: fencing":          {Pacemaker, called("CRM_alert_kind=fencing", ""), Event{}},
-		"rgmanager: started": {Rgmanager, called("", "", "vm:one-42", "started", "node2", "node1"),
+		"rgmanager: started": {Rgmanager, called("", "", "vm:one-42", "started", "(none)", "node2", "node1"),
 			Event{VM: none, Name: "one-42", What: "started", From: "node1", To: "node2"}},
-		"rgmanager: stopped": {Rgmanager, called("", "", "vm:one-42", "stopped", "(none)", "node1"),
+		"rgmanager: stopped": {Rgmanager, called("", "", "vm:one-42", "stopped", "(none)", "(none)", "node1"),
 			Event{VM: none, Name: "one-42", What: "stopped", From: "node1"}},
-		"rgmanager: on its way": {Rgmanager, called("", "", "vm:one-42", "migrating", "node2", "node1"), Event{}},
-		"rgmanager: no VM":      {Rgmanager, called("", "", "service:frontend", "started", "node2", "node1"), Event{}},
+		"rgmanager: on its way": {Rgmanager, called("", "", "vm:one-42", "migrating", "(none)", "node2", "node1"), Event{}},
+		"rgmanager: no VM":      {Rgmanager, called("", "", "service:frontend", "started", "(none)", "node2", "node1"), Event{}},
 		"libvirt: started": {Libvirt, called("", domain, "one-0", "started", "begin", "-"),
 			Event{VM: 0, Name: "one-0", What: "started"}},
 		"libvirt: another name": {Libvirt, called("", domain, "web", "stopped", "end", "-"),
@@ -109,9 +109,9 @@ func TestEntrancesRefuse(t *testing.T) {
 		"alert: epoch":             {Pacemaker, called(strings.Replace(alertStart, "=1763728000", "=x", 1), "")},
 		"alert: microseconds":      {Pacemaker, called(strings.Replace(alertStart, "=250000", "=x", 1), "")},
 		"alert: no resource":       {Pacemaker, called(strings.Replace(alertStart, "=one-42", "=", 1), "")},
-		"rgmanager: state":         {Rgmanager, called("", "", "vm:one-42", "happy", "node2", "node1")},
-		"rgmanager: no kind":       {Rgmanager, called("", "", "one-42", "started", "node2", "node1")},
-		"rgmanager: too many":      {Rgmanager, called("", "", "vm:one-42", "started", "node2", "node1", "x")},
+		"rgmanager: state":         {Rgmanager, called("", "", "vm:one-42", "happy", "(none)", "node2", "node1")},
+		"rgmanager: no kind":       {Rgmanager, called("", "", "one-42", "started", "(none)", "node2", "node1")},
+		"rgmanager: too many":      {Rgmanager, called("", "", "vm:one-42", "started", "(none)", "node2", "node1", "x")},
 		"libvirt: too few":         {Libvirt, called("", "", "one-42")},
 		"libvirt: no document":     {Libvirt, called("", "", "one-42", "started", "begin", "-")},
 		"libvirt: a broken one":    {Libvirt, called("", "<domain>", "one-42", "started", "begin", "-")},
@@ -143,7 +143,7 @@ func TestRecordsOfOthersAreJudged(t *testing.T) {
 func FuzzEntrances(f *testing.F) {
 	f.Add("cxm", "web node1 node2", "", "")
 	f.Add("alert", "", alertStart, "")
-	f.Add("rgmanager", "vm:one-42 started node2 (none)", "", "")
+	f.Add("rgmanager", "vm:one-42 started (none) node2 (none)", "", "")
 	f.Add("libvirt", "one-0 started begin -", "", deployed(f))
 	f.Add("report", "42", "", "")
 	f.Fuzz(func(t *testing.T, entrance, args, env, stdin string) {
