@@ -55,6 +55,8 @@ const (
 	OpWipeFree    Op = "wipefree" // wipe the volume group's free space
 	OpFacts       Op = "facts"    // what the node says of itself
 	OpDrop        Op = "drop"     // remove a volume of the VM that was never completed
+	OpAdopt       Op = "adopt"    // make a volume that fs_lvm has made the VM's disk
+	OpRelease     Op = "release"  // take the suite's tags off it
 )
 
 // ofGroup: the operation is about a volume group, not about a VM.
@@ -152,6 +154,8 @@ type Request struct {
 	Wipe     Wipe         `json:"wipe,omitempty"`      // against old data; "" is WipeDelete
 	FrontEnd string       `json:"front_end,omitempty"` // of OpFacts: the machine to reach from there
 	Force    bool         `json:"force,omitempty"`     // of OpReap: also what another node was wiping, which is down
+	// Rests: of OpAdopt, the VM is stopped or undeployed.
+	Rests bool `json:"rests,omitempty"`
 	// Remove: OpSave and OpStore remove the volume once its content is elsewhere, OpReplace what
 	// OpRestore made instead of using it, OpRevertImage and OpUnlink all snapshots.
 	Remove bool `json:"remove,omitempty"`
@@ -250,7 +254,7 @@ func (q *Request) validate(c *Config) error {
 
 func (q *Request) validateIDs(*Config) error {
 	known := []Op{OpCreate, OpSave, OpRemove, OpActivate, OpPark, OpExtend, OpSnapshot, OpRevert, OpDigest, OpPublish,
-		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpAudit, OpDrop, OpReap, OpWipeFree, OpFacts, OpMakeImage, OpDropImage, OpSendImage, OpRevertImage, OpLinkFile, OpStatFile}
+		OpBackup, OpUnbackup, OpRestore, OpReplace, OpMoveHome, OpLink, OpUnlink, OpStore, OpFile, OpMonitor, OpVolumes, OpDisks, OpAudit, OpDrop, OpReap, OpWipeFree, OpFacts, OpMakeImage, OpDropImage, OpSendImage, OpRevertImage, OpLinkFile, OpStatFile, OpAdopt, OpRelease}
 	switch {
 	case !slices.Contains(known, q.Op):
 		return fmt.Errorf("operation %q is not known to this agent", q.Op)
@@ -262,7 +266,7 @@ func (q *Request) validateIDs(*Config) error {
 		return fmt.Errorf("datastore id %d", q.DS)
 	case q.Disk < AllDisks || q.Disk > maxID:
 		return fmt.Errorf("disk id %d", q.Disk)
-	case q.Disk == AllDisks && slices.Contains([]Op{OpCreate, OpSave, OpExtend, OpSnapshot, OpRevert, OpDigest, OpPublish, OpRestore, OpReplace, OpLink, OpUnlink, OpStore, OpLinkFile}, q.Op):
+	case q.Disk == AllDisks && slices.Contains([]Op{OpCreate, OpSave, OpExtend, OpSnapshot, OpRevert, OpDigest, OpPublish, OpRestore, OpReplace, OpLink, OpUnlink, OpStore, OpLinkFile, OpAdopt, OpRelease}, q.Op):
 		return fmt.Errorf("needs one disk")
 	case q.TakeOver != "" && !hostPattern.MatchString(q.TakeOver):
 		return fmt.Errorf("host name %q", q.TakeOver)
@@ -388,7 +392,7 @@ func (q *Request) splitHome(c *Config) (base, tail string, err error) {
 }
 
 func (q *Request) validateContent(c *Config) error {
-	if !q.Op.makes() && q.Op != OpExtend && q.Op != OpDigest {
+	if !q.Op.makes() && q.Op != OpExtend && q.Op != OpDigest && q.Op != OpAdopt {
 		return nil
 	}
 	if q.Size <= 0 {

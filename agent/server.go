@@ -359,6 +359,10 @@ func (c *session) changeHome(ctx context.Context, g lvm.Group) (Result, error) {
 		return Result{}, c.putFile(ctx)
 	case OpLinkFile:
 		return c.linkFile(ctx, g)
+	case OpAdopt:
+		return c.adoptDisk(ctx, g)
+	case OpRelease:
+		return c.releaseDisk(ctx, g)
 	}
 	return c.changeImage(ctx, g)
 }

@@ -19,10 +19,10 @@ func (s *State) judgeActivation(v seen, vm opennebula.VM) (Finding, bool) {
 		f.Kind, f.Why = Double, "it is in use on "+names(open)+": if both write, its content is being destroyed"
 		f.Repair = fmt.Sprintf("now, on all of these nodes but one: virsh destroy one-%d; then check the disk's file systems", vm.ID)
 		return f, true
-	case !settled(vm):
+	case !Settled(vm):
 		return f, false
 	case len(open) == 1 && (open[0] != at || resting(vm)):
-		f.Kind, f.Why = Elsewhere, fmt.Sprintf("it is in use on %s, where oned does not have VM %d (%s on %s)", open[0].name(), vm.ID, stateOf(vm), orNone(host(vm)))
+		f.Kind, f.Why = Elsewhere, fmt.Sprintf("it is in use on %s, where oned does not have VM %d (%s on %s)", open[0].name(), vm.ID, StateOf(vm), orNone(host(vm)))
 		f.Repair = fmt.Sprintf("virsh -c qemu:///system list on %s; correct oned, or end what uses the disk", open[0].name())
 		return f, true
 	case resting(vm):
@@ -51,7 +51,7 @@ func (s *State) judgeResting(v seen, vm opennebula.VM) (Finding, bool) {
 	if !v.Tags.Has(lvm.TagParked) {
 		wrong = append(wrong, "it has not the tag "+lvm.TagParked)
 	}
-	f.Why = fmt.Sprintf("VM %d is %s, and %s", vm.ID, stateOf(vm), strings.Join(wrong, ", and "))
+	f.Why = fmt.Sprintf("VM %d is %s, and %s", vm.ID, StateOf(vm), strings.Join(wrong, ", and "))
 	f.Repair = fmt.Sprintf("lvchange --addtag %s %s; where it is active: lvchange -an %s", lvm.TagParked, s.object(v), s.object(v))
 	if len(holders) == 0 {
 		holders = []holder{{node: s.anyNode()}}
@@ -85,11 +85,11 @@ func (s *State) judgePlace(v seen, vm opennebula.VM, at *Node) (Finding, bool) {
 			f.Fixes = append(f.Fixes, s.activate(v, at))
 		}
 	case here != nil && here.Mode == lvm.Shared:
-		f.Kind, f.Why = Shared, fmt.Sprintf("it is active shared on %s, and VM %d does not migrate (it is %s)", at.name(), vm.ID, stateOf(vm))
+		f.Kind, f.Why = Shared, fmt.Sprintf("it is active shared on %s, and VM %d does not migrate (it is %s)", at.name(), vm.ID, StateOf(vm))
 		f.Repair = fmt.Sprintf("on %s: lvchange -aey %s", at.name(), s.object(v))
 		f.Fixes = []Fix{s.activate(v, at)}
 	case v.Tags.Has(lvm.TagParked):
-		f.Kind, f.Why = Parked, fmt.Sprintf("it has the tag %s, and VM %d is %s", lvm.TagParked, vm.ID, stateOf(vm))
+		f.Kind, f.Why = Parked, fmt.Sprintf("it has the tag %s, and VM %d is %s", lvm.TagParked, vm.ID, StateOf(vm))
 		f.Repair = fmt.Sprintf("lvchange --deltag %s %s; on %s: lvchange -aey %s", lvm.TagParked, s.object(v), at.name(), s.object(v))
 		f.Fixes = []Fix{s.activate(v, at)}
 	case here == nil && running(vm):

@@ -198,8 +198,8 @@ func host(vm opennebula.VM) string {
 	return ""
 }
 
-// stateOf names a VM's state as onevm shows it.
-func stateOf(vm opennebula.VM) string {
+// StateOf names a VM's state as onevm shows it.
+func StateOf(vm opennebula.VM) string {
 	if vm.State == opennebula.StateActive {
 		return vm.LCMState.String()
 	}
@@ -221,8 +221,8 @@ func resting(vm opennebula.VM) bool {
 	return vm.State == opennebula.StateStopped || vm.State == opennebula.StateUndeployed
 }
 
-// settled: no verb is at the VM's disks, nor has one failed in the middle.
-func settled(vm opennebula.VM) bool {
+// Settled says that no verb is at the VM's disks, nor has one failed in the middle.
+func Settled(vm opennebula.VM) bool {
 	return running(vm) || resting(vm) || vm.State == opennebula.StatePoweroff || vm.State == opennebula.StateSuspended
 }
 

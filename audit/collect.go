@@ -40,6 +40,9 @@ type Target struct {
 // ownTM is the name that the suite's transfer manager is installed under.
 const ownTM = "clvm"
 
+// ForeignTMs are OpenNebula's transfer managers whose disks are named like the suite's.
+var ForeignTMs = []string{"fs_lvm", "fs_lvm_ssh"}
+
 // maxAsked is how many nodes, or records of oned, are asked for at a time.
 const maxAsked = 16
 
@@ -90,12 +93,24 @@ func (a *Auditor) datastores(ctx context.Context, t Target, s *State) (clusters 
 		s.Group = a.Config.String("VG_NAME")
 	}
 	for _, ds := range all {
-		ours := ds.TMMAD == ownTM || ds.Template["VG_NAME"] != ""
-		if ds.Type == opennebula.DatastoreSystem && ours && configs[ds.ID].String("VG_NAME") == s.Group {
+		if group, known := GroupOf(ds, configs[ds.ID]); known && ds.IsSystem() && group == s.Group {
 			s.Bases[ds.ID] = path.Clean("/" + ds.BasePath)
 		}
 	}
 	return clusters, nil
+}
+
+// GroupOf is the volume group of a datastore's disks; known is false where they are in none. That of
+// OpenNebula's own drivers for LVM is told by the datastore's id, unless VG_NAME says it. cfg
+// has the overrides of the datastore.
+func GroupOf(ds opennebula.Datastore, cfg *cxmrc.Config) (group string, known bool) {
+	switch {
+	case ds.TMMAD == ownTM || ds.Template["VG_NAME"] != "":
+		return cfg.String("VG_NAME"), true
+	case slices.Contains(ForeignTMs, ds.TMMAD):
+		return fmt.Sprintf("vg-one-%d", ds.ID), true
+	}
+	return "", false
 }
 
 // hosts are those that oned uses; one that it has lost is told of.
@@ -209,7 +224,7 @@ func (a *Auditor) records(ctx context.Context, s *State) error {
 // at its disks.
 func (s *State) hasDisksHere(vm opennebula.VM) bool {
 	last := vm.Last()
-	if last == nil || !settled(vm) {
+	if last == nil || !Settled(vm) {
 		return false
 	}
 	_, here := s.Bases[last.DatastoreID]

@@ -20,7 +20,7 @@ func (s *State) links(volumes []seen) []Finding {
 	for _, v := range volumes {
 		vm, known := s.VMs[id(v, lvm.TagVM)]
 		ds, disk := id(v, lvm.TagDS), id(v, lvm.TagDisk)
-		if !isDisk(v) || !known || !settled(vm) || resting(vm) || v.Tags.Has(lvm.TagBuilding) || ds < 0 || disk < 0 {
+		if !isDisk(v) || !known || !Settled(vm) || resting(vm) || v.Tags.Has(lvm.TagBuilding) || ds < 0 || disk < 0 {
 			continue
 		}
 		for _, h := range v.holders {
@@ -104,7 +104,7 @@ func (s *State) homeLeft(node *Node, h agent.Home, volumes []seen) []Finding {
 // dangling are links to volumes of the group that it does not have.
 func (s *State) dangling(node *Node, h agent.Home, volumes []seen) []Finding {
 	var all []Finding
-	if !settled(s.VMs[h.VM]) {
+	if !Settled(s.VMs[h.VM]) {
 		return nil
 	}
 	for _, name := range sortedKeys(h.Links) {

@@ -48,10 +48,10 @@ func (s *State) judgeMachine(id int, nodes []*Node) (Finding, bool) {
 	case !known:
 		f.Why = fmt.Sprintf("it runs on %s, and oned does not have it", nodes[0].name())
 		f.Repair = fmt.Sprintf("find out whose it is; on %s: virsh shutdown one-%d", nodes[0].name(), id)
-	case !settled(vm):
+	case !Settled(vm):
 		return f, false
 	case vm.State != opennebula.StateActive:
-		f.Why = fmt.Sprintf("it runs on %s, and for oned it is %s", nodes[0].name(), stateOf(vm))
+		f.Why = fmt.Sprintf("it runs on %s, and for oned it is %s", nodes[0].name(), StateOf(vm))
 		f.Repair = fmt.Sprintf("on %s: virsh shutdown one-%d; or start it in oned", nodes[0].name(), id)
 	case !nodes[0].is(host(vm)):
 		f.Why = fmt.Sprintf("it runs on %s, and oned has it on %s", nodes[0].name(), host(vm))

@@ -106,7 +106,7 @@ func (s *State) judgeSnapshot(v seen) (Finding, bool) {
 	number, disk := id(v, lvm.TagSnapshot), id(v, lvm.TagDisk)
 	vm, known := s.VMs[id(v, lvm.TagVM)]
 	f := Finding{Kind: Snapshot, Object: s.object(v)}
-	if !known || !settled(vm) {
+	if !known || !Settled(vm) {
 		return f, false // it goes with its disk, or a verb is at it
 	}
 	f.Repair = fmt.Sprintf("tm-clvm snap_delete %s:%s/disk.%d %d %d %d", orAny(host(vm)), s.home(id(v, lvm.TagDS), vm.ID), disk, number, vm.ID, id(v, lvm.TagDS))
@@ -196,7 +196,7 @@ func (s *State) uses(vmID, disk, image int) bool {
 		return false
 	}
 	found, err := vm.Disk(disk)
-	return !settled(vm) || err == nil && found.ImageID == image
+	return !Settled(vm) || err == nil && found.ImageID == image
 }
 
 func (s *State) judgeUnfinished(v seen, vm opennebula.VM) (Finding, bool) {
@@ -205,7 +205,7 @@ func (s *State) judgeUnfinished(v seen, vm opennebula.VM) (Finding, bool) {
 	}
 	q := s.request(agent.OpDrop, v)
 	q.Volume = v.Name
-	return Finding{Kind: Unfinished, Object: s.object(v), Why: fmt.Sprintf("operation %s never completed it, and VM %d is %s", v.Tags.Get(lvm.TagOp), vm.ID, stateOf(vm)), Repair: s.deletion(v),
+	return Finding{Kind: Unfinished, Object: s.object(v), Why: fmt.Sprintf("operation %s never completed it, and VM %d is %s", v.Tags.Get(lvm.TagOp), vm.ID, StateOf(vm)), Repair: s.deletion(v),
 		Fixes: []Fix{{What: "remove " + v.Name, Host: s.holderOrAny(v).name(), Request: q}}}, !busyWithDisks(vm)
 }
 
@@ -246,14 +246,14 @@ func (s *State) judgeHalf(v seen, vm opennebula.VM) (Finding, bool) {
 // judgeWindow: the tag of a live migration that nobody has ended.
 func (s *State) judgeWindow(v seen, vm opennebula.VM) (Finding, bool) {
 	window := v.Tags.Get(lvm.TagMigrating)
-	if window == "" || !settled(vm) || len(v.holders) > 1 {
+	if window == "" || !Settled(vm) || len(v.holders) > 1 {
 		return Finding{}, false
 	}
 	until, err := strconv.ParseInt(window[strings.LastIndexByte(window, ':')+1:], 10, 64)
 	if err == nil && s.Now.Before(time.Unix(until, 0)) {
 		return Finding{}, false
 	}
-	f := Finding{Kind: Window, Object: s.object(v), Why: fmt.Sprintf("a live migration (%s) was to end long ago, and VM %d is %s", window, vm.ID, stateOf(vm))}
+	f := Finding{Kind: Window, Object: s.object(v), Why: fmt.Sprintf("a live migration (%s) was to end long ago, and VM %d is %s", window, vm.ID, StateOf(vm))}
 	at := s.node(host(vm))
 	if at == nil || len(v.holders) == 1 && v.holders[0].node != at {
 		return f, false // where it is active is the greater trouble
@@ -309,7 +309,7 @@ func (s *State) missing(volumes []seen) []Finding {
 				continue
 			}
 			all = append(all, Finding{Kind: Missing, Object: fmt.Sprintf("VM %d disk %d", vm, disk),
-				Why:    fmt.Sprintf("the VM is %s, and no volume in %s is tagged as this disk", stateOf(s.VMs[vm]), s.Group),
+				Why:    fmt.Sprintf("the VM is %s, and no volume in %s is tagged as this disk", StateOf(s.VMs[vm]), s.Group),
 				Repair: "look for its volume: tm-clvm volumes; is the disk in another group?"})
 		}
 	}

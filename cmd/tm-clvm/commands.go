@@ -40,6 +40,11 @@ func program() *command.Program {
 
 // commands of the administrator.
 func commands() []command.Command {
+	return slices.Concat(looks(), installs(), works())
+}
+
+// looks are about what there is.
+func looks() []command.Command {
 	return []command.Command{
 		{
 			Name: "config", Args: "[FILE]", Most: 1, Setup: setupConfig,
@@ -62,6 +67,12 @@ func commands() []command.Command {
 			Sentence: "Shows orphans and contradictions on all nodes, and what repairs them.",
 			More:     []string{command.StatusOfLooking},
 		},
+	}
+}
+
+// installs are about what an installation needs, and comes from.
+func installs() []command.Command {
+	return []command.Command{
 		{
 			Name: "doctor", Args: "[drill [NAME NODE] | print sudoers|udev|polkit|pkla]", Most: 3, Setup: setupDoctor,
 			Sentence: "Checks everything that a working installation needs, on all nodes at once, and names what mends it; changes nothing.",
@@ -74,6 +85,26 @@ func commands() []command.Command {
 			More: []string{"frontend makes the drivers known in oned.conf, for the version that is installed, and has image datastores count space where it is used; node prepares this node. Every other byte stays, the old file is kept beside the new one, and a second run finds nothing to do.",
 				"check changes nothing; without a role it is that of this machine. " + command.StatusOfLooking},
 		},
+		{
+			Name: "trial", Args: "VG", Least: 1, Most: 1, Setup: setupTrial,
+			Sentence: "Looks what an adoption of a volume group of fs_lvm would meet, and save; changes nothing.",
+			More:     []string{"With --vm the disks of one VM are adopted and given back. " + command.StatusOfLooking},
+		},
+		{
+			Name: "adopt", Args: "VG", Least: 1, Most: 1, Setup: setupAdopt,
+			Sentence: "Takes over the volumes that fs_lvm has made, by tags alone: no data moves, no VM stops.",
+			More:     []string{"Each is compared with oned's record, its place and its link first. Done again, it finishes what was cut off. " + command.StatusOfLooking},
+		},
+		{
+			Name: "release", Args: "VG", Least: 1, Most: 1, Setup: setupRelease,
+			Sentence: "Takes the suite's tags off VMs' disks again, so that they are fs_lvm's.",
+		},
+	}
+}
+
+// works change what is on disks.
+func works() []command.Command {
+	return []command.Command{
 		{
 			Name: "gfs2", Args: "format DEVICE|VG/VOLUME | check DIR | journals DIR | grow DIR", Least: 2, Most: 2, Setup: setupGFS2,
 			Sentence: "Makes, checks and grows the shared file system of VMs' homes, on a node that has it.",

@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -173,17 +174,29 @@ func withFailpoints(t *testing.T, start func(*testing.T, testbed.Options) *site)
 // killMkimage kills the making and registering of an image of a disk at an instant.
 func (s *site) killMkimage(at, disk string) {
 	s.Helper()
-	reached := filepath.Join(failpointDirectory, "reached")
-	writable(s.T, filepath.Join(failpointDirectory, "stop"), at+" 0")
-	p, err := s.machine.Start(testbed.Command{
+	s.killAt(at, 0, testbed.Command{
 		Argv:  []string{program, "mkimage", "--datastore", "100", "--name", "x", "--from", "-", "--format", "raw", "--register"},
-		Stdin: disk, Env: []string{"ONE_CLVM_FAILPOINTS=" + failpointDirectory},
+		Stdin: disk,
 	})
+}
+
+// killAt kills a person's command when it, or an agent of its, comes to an instant for the time
+// after that many.
+func (s *site) killAt(at string, after int, command testbed.Command) {
+	s.Helper()
+	reached := filepath.Join(failpointDirectory, "reached")
+	writable(s.T, filepath.Join(failpointDirectory, "stop"), fmt.Sprintf("%s %d", at, after))
+	command.Env = append(command.Env, "ONE_CLVM_FAILPOINTS="+failpointDirectory)
+	p, err := s.machine.Start(command)
 	require.NoError(s, err)
 	require.Eventually(s, func() bool { return exists(reached) || ended(p) }, patience, time.Millisecond)
-	require.NoError(s, p.Signal(syscall.SIGKILL))
+	require.True(s, exists(reached), "%s was not reached: %s", at, stderrOf(p))
+	killAgents(s, p)
+	s.signal("-KILL", p.PID())
 	p.Wait()
 	require.NoError(s, os.Remove(reached), at)
+	require.NoError(s, os.Remove(filepath.Join(failpointDirectory, "stop")))
+	s.settled()
 }
 
 // Killed before the file has its name, nothing is left; between that and oned's answer, a
