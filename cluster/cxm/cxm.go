@@ -83,7 +83,7 @@ func (p *Stack) Observe(ctx context.Context, s cluster.Service) (cluster.State, 
 		return state, err
 	}
 	state.Service.Defined, state.Service.Running = len(found.links) > 0, found.running
-	if status == recovery && state.Service.Defined && len(state.Service.Running) == 0 {
+	if status == recovery && len(state.Service.Running) == 0 { // a dead node's link is not seen
 		state.Service.Pending = "recovering"
 	}
 	state.Domain, _ = p.Hypervisor.State(ctx, s)

@@ -21,12 +21,21 @@ type Client struct {
 	Program string // XL or XM
 }
 
+// migrating are what xl calls a domain that arrives, and one that has left (xl.pod, xl_migrate.c):
+// what is left of a migration that was cut off, and may run any moment.
+var migrating = []string{"--incoming", "--migratedaway"}
+
 // State is what the hypervisor says of a domain. The list of all is asked for: only a list
 // without the domain means that it is not there, any failure that nothing is known.
 func (c *Client) State(ctx context.Context, s cluster.Service) (state cluster.Domain, reason string) {
 	all, err := c.List(ctx)
 	if err != nil {
 		return cluster.Unknown, err.Error()
+	}
+	for _, suffix := range migrating {
+		if _, half := all[s.Name+suffix]; half {
+			return cluster.Unknown, "a migration of it has not ended: " + c.Program + " list shows " + s.Name + suffix
+		}
 	}
 	seen, listed := all[s.Name]
 	if !listed {

@@ -49,6 +49,24 @@ type answers struct{ err error }
 
 func (a answers) Run(context.Context, run.Cmd) (run.Result, error) { return run.Result{}, a.err }
 
+type list string
+
+func (l list) Run(context.Context, run.Cmd) (run.Result, error) {
+	return run.Result{Stdout: []byte("Name ID Mem VCPUs State Time(s)\n" + string(l))}, nil
+}
+
+// What is left of a migration is neither the VM nor proof that it is off.
+func TestStateInAMigration(t *testing.T) {
+	for row, want := range map[string]cluster.Domain{
+		"web 7 512 1 -b---- 1.0\n": cluster.Active, "": cluster.Absent, "web--x 7 512 1 -b---- 1.0\n": cluster.Absent,
+		"web--incoming 7 512 1 --p--- 0.0\n": cluster.Unknown, "web--migratedaway 7 512 1 --ps-- 0.0\n": cluster.Unknown,
+	} {
+		state, why := (&Client{Runner: list(row), Program: XL}).State(t.Context(), cluster.Service{Name: "web"})
+		assert.Equal(t, want, state, row)
+		assert.Equal(t, want == cluster.Unknown, strings.Contains(why, "has not ended"), row)
+	}
+}
+
 func TestClientThatDoesNotAnswer(t *testing.T) {
 	state, why := (&Client{Runner: answers{errors.New("xend is not running")}, Program: XM}).State(t.Context(), cluster.Service{Name: "web"})
 	assert.Equal(t, cluster.Unknown, state)
