@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"errors"
 	"flag"
 	"io/fs"
 	"net/url"
@@ -27,28 +28,38 @@ func generated(t *testing.T, page, text string) {
 	assert.Equal(t, text, string(have), "docs/%s is old; run: go test ./docs -update", page)
 }
 
+// files are those of the tree with that extension, by their paths from this directory. What is
+// built is none of the tree.
+func files(t *testing.T, extension string) (found []string) {
+	t.Helper()
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // another test's, and gone
+		}
+		if err != nil {
+			return err
+		}
+		switch name := entry.Name(); {
+		case entry.IsDir() && (len(name) > 2 && name[0] == '.' || name == "bin" || name == "dist" || name == "man" || name == "testdata"):
+			return filepath.SkipDir
+		case !entry.IsDir() && filepath.Ext(path) == extension:
+			found = append(found, path)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	return found
+}
+
 // pages are all of the tree, by their paths from this directory.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if name := entry.Name(); entry.IsDir() && len(name) > 2 && name[0] == '.' {
-			return filepath.SkipDir
-		}
-		if filepath.Ext(path) != ".md" {
-			return nil
-		}
+	for _, path := range files(t, ".md") {
 		text, err := os.ReadFile(path)
-		if rest, here := strings.CutPrefix(path, "../docs/"); here {
-			path = rest
-		}
-		found[path] = string(text)
-		return err
-	})
-	require.NoError(t, err)
+		require.NoError(t, err)
+		found[strings.TrimPrefix(path, "../docs/")] = string(text)
+	}
 	return found
 }
 
@@ -124,19 +135,9 @@ func TestMapOfPackages(t *testing.T) {
 		}
 	}
 	have := map[string]bool{}
-	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if name := entry.Name(); entry.IsDir() && (len(name) > 2 && name[0] == '.' || name == "testdata") {
-			return filepath.SkipDir
-		}
-		if filepath.Ext(path) == ".go" {
-			have[strings.TrimPrefix(filepath.Dir(path), "../")] = true
-		}
-		return nil
-	})
-	require.NoError(t, err)
+	for _, path := range files(t, ".go") {
+		have[strings.TrimPrefix(filepath.Dir(path), "../")] = true
+	}
 	for name := range have {
 		assert.True(t, named[name], "docs/architecture.md does not say what %s is", name)
 	}

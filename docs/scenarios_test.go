@@ -55,16 +55,15 @@ func isScenario(name string) bool {
 // allTests are those of the tree, as PACKAGE.TestName.
 func allTests(t *testing.T) map[string]bool {
 	found := map[string]bool{}
-	err := filepath.WalkDir("..", func(path string, _ os.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
-			return err
+	for _, path := range files(t, ".go") {
+		if !strings.HasSuffix(path, "_test.go") {
+			continue
 		}
 		text, err := os.ReadFile(path)
+		require.NoError(t, err)
 		for _, name := range testFunction.FindAllStringSubmatch(string(text), -1) {
 			found[strings.TrimPrefix(filepath.Dir(path), "../")+"."+name[1]] = true
 		}
-		return err
-	})
-	require.NoError(t, err)
+	}
 	return found
 }

@@ -4,8 +4,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,20 +33,12 @@ func TestMessages(t *testing.T) {
 // literals are all strings in the source of the programs.
 func literals(t *testing.T) (found []string) {
 	t.Helper()
-	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if name := entry.Name(); entry.IsDir() && (len(name) > 2 && name[0] == '.' || name == "test" || name == "lab" || name == "testdata") {
-			return filepath.SkipDir
-		}
-		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
-			return nil
+	for _, path := range files(t, ".go") {
+		if strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "../test/") || strings.HasPrefix(path, "../lab/") {
+			continue
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-		if err != nil {
-			return err
-		}
+		require.NoError(t, err)
 		ast.Inspect(file, func(node ast.Node) bool {
 			if text, ok := node.(*ast.BasicLit); ok && text.Kind == token.STRING {
 				value, err := strconv.Unquote(text.Value)
@@ -57,8 +47,6 @@ func literals(t *testing.T) (found []string) {
 			}
 			return true
 		})
-		return nil
-	})
-	require.NoError(t, err)
+	}
 	return found
 }
