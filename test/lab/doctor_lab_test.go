@@ -28,7 +28,7 @@ const (
 	foreignVM = 77
 	hookID    = 7
 	hostHook  = `<HOOK><ID>7</ID><NAME>ft</NAME><TYPE>state</TYPE><TEMPLATE><ARGUMENTS><![CDATA[$TEMPLATE -m -p 5]]></ARGUMENTS><COMMAND><![CDATA[ft/host_error.rb]]></COMMAND><RESOURCE>HOST</RESOURCE><STATE>ERROR</STATE></TEMPLATE></HOOK>`
-	onedConf  = `<OPENNEBULA_CONFIGURATION><TM_MAD><ARGUMENTS><![CDATA[-t 15 -d %s]]></ARGUMENTS></TM_MAD><DS_MAD_CONF><NAME>clvm</NAME></DS_MAD_CONF><TM_MAD_CONF><NAME>clvm</NAME><SHARED>YES</SHARED><LN_TARGET>SYSTEM</LN_TARGET><CLONE_TARGET>SYSTEM</CLONE_TARGET><DRIVER>raw</DRIVER></TM_MAD_CONF><VM_MAD><NAME>rhcs</NAME></VM_MAD></OPENNEBULA_CONFIGURATION>`
+	onedConf  = `<OPENNEBULA_CONFIGURATION><TM_MAD><ARGUMENTS><![CDATA[-t 15 -d %s]]></ARGUMENTS></TM_MAD><DS_MAD_CONF><NAME>clvm</NAME></DS_MAD_CONF><TM_MAD_CONF><NAME>clvm</NAME><SHARED>YES</SHARED><LN_TARGET>SYSTEM</LN_TARGET><CLONE_TARGET>SYSTEM</CLONE_TARGET><DRIVER>raw</DRIVER></TM_MAD_CONF><VM_MAD><NAME>rhcs</NAME></VM_MAD><INHERIT_DATASTORE_ATTR>DISK_TYPE</INHERIT_DATASTORE_ATTR><INHERIT_DATASTORE_ATTR>ALLOW_ORPHANS</INHERIT_DATASTORE_ATTR><INHERIT_DATASTORE_ATTR>PERSISTENT_SNAPSHOTS</INHERIT_DATASTORE_ATTR></OPENNEBULA_CONFIGURATION>`
 )
 
 // clinic is a cluster with one running VM, in which nothing is wrong.
@@ -117,8 +117,12 @@ type ailment struct {
 	text   string
 }
 
+// systemHome is where the nodes have the homes of VMs, homeDisk what is mounted there.
+var systemHome = filepath.Join(filepath.Dir(cluster.Home), fmt.Sprint(fakeoned.SystemDS))
+
+const homeDisk = "/dev/sdb"
+
 func ailments() []ailment {
-	systemHome := filepath.Join(filepath.Dir(cluster.Home), fmt.Sprint(fakeoned.SystemDS))
 	return []ailment{
 		{"stale activation", func(c clinic, _, two *cluster.Node) { c.disk(two, foreignVM) }, "active", "node2", "VM 77 is on node1"},
 		{"dead lock space", func(c clinic, _, two *cluster.Node) { c.Output(c.T, two, "vgchange", "--lockstop", cluster.Group) },
@@ -172,6 +176,29 @@ func TestDoctor(t *testing.T) {
 		c.apply(*f.Fix)
 		require.Empty(t, c.examine(), "%s: after %s", a.name, f.Fix)
 		t.Logf("%s: found and mended in %s: %s", a.name, time.Since(started).Round(time.Second), f.Fix)
+	}
+	c.fillMetadata(one)
+}
+
+// fillMetadata: the further disk of the SAN that the fix asks for is the home's, which goes.
+func (c clinic) fillMetadata(n *cluster.Node) {
+	c.Helper()
+	tags := ""
+	for i := range 495 {
+		tags += fmt.Sprintf("--addtag=t%d-%s\n", i, strings.Repeat("a", 1000))
+	}
+	_, err := n.Run(c.Context(), run.Cmd{Path: "xargs", Args: []string{"vgchange", cluster.Group}, Stdin: strings.NewReader(tags)})
+	require.NoError(c, err)
+	f := c.find("metadata", "", "96 % full")
+	require.Equal(c, doctor.Fail, f.Severity)
+	for _, n := range c.Nodes {
+		// What was mended before has mounted over what was there.
+		c.Output(c.T, n, "sh", "-c", fmt.Sprintf("while mountpoint -q %s; do umount %[1]s || exit; done; umount %s", systemHome, cluster.Home))
+	}
+	c.Output(c.T, n, "wipefs", "-qa", homeDisk)
+	c.apply(doctor.Fix{On: f.Fix.On, Command: strings.ReplaceAll(f.Fix.Command, "NEW-DISK", homeDisk)})
+	for _, left := range c.examine() {
+		require.Contains(c, []string{"home", "GFS2", "links"}, left.Check, left.Text)
 	}
 }
 
