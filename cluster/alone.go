@@ -43,6 +43,15 @@ func decideAlone(o Order, s State) (Plan, error) {
 	if o.Verb == VerbReset && s.Manager.Anew {
 		return Plan{Steps: append(anew(alive, destroy, await(Off, "", p.Settle)), activate, Step{Action: Create, Undo: []Step{destroy, await(Off, "", p.Settle)}}, running)}, nil
 	}
+	return aloneRunning(o, s)
+}
+
+// aloneRunning are the verbs that need the running domain.
+func aloneRunning(o Order, s State) (Plan, error) {
+	p := o.Service.Patience
+	if o.Verb == VerbMigrate && s.There.Alive() {
+		return Plan{Note: "it is there already"}, nil
+	}
 	if err := s.mustRun(o); err != nil {
 		return Plan{}, err
 	}

@@ -65,6 +65,7 @@ type State struct {
 	Manager     Manager
 	Service     Condition
 	Domain      Domain   // on this node
+	There       Domain   // on the node that a migration goes to; asked only without a cluster, and where it is not on this one
 	Hardware    Hardware // of it, where it runs and the verb is about that
 }
 

@@ -52,6 +52,8 @@ type Executor struct {
 	Log     func(format string, args ...any)
 	// Inspect sees what the order's running domain has; for the verbs that change it.
 	Inspect func(ctx context.Context) (Hardware, error)
+	// There asks another node's hypervisor for the order's domain; nil: nobody can.
+	There func(ctx context.Context, node string) Domain
 }
 
 // Do sees the state, decides, and does it. A step that fails takes back what came before
@@ -94,6 +96,9 @@ func (x *Executor) Execute(ctx context.Context, o Order) (Plan, error) {
 // observe asks the stack, and what the domain has where that matters.
 func (x *Executor) observe(ctx context.Context, o Order) (State, error) {
 	state, err := x.Stack.Observe(ctx, o.Service)
+	if err == nil && o.Verb == VerbMigrate && !state.Clustered && state.Domain == Absent && x.There != nil {
+		state.There = x.There(ctx, o.To)
+	}
 	if err != nil || !o.Verb.ChangesHardware() || !state.Domain.Alive() {
 		return state, err
 	}

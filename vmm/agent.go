@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -84,7 +85,9 @@ func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)
 	order := job.q.order(&a.Config)
 	order.Device = device
 	x.Inspect = func(ctx context.Context) (cluster.Hardware, error) { return a.virsh().Inspect(ctx, order.Service) }
+	x.There = func(ctx context.Context, node string) cluster.Domain { return a.there(ctx, order.Service.Name, node) }
 	if a.Config.Xen != "" {
+		x.There = nil // xl and xm know their own node alone
 		order.Service.Name, order.Service.Definition = name, path.Join(a.Config.XenFiles, name)
 		x.Inspect = func(ctx context.Context) (cluster.Hardware, error) {
 			h, err := a.xen().Inspect(ctx, order.Service)
@@ -93,6 +96,18 @@ func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)
 		}
 	}
 	return x.Do(ctx, order)
+}
+
+// there asks another node's libvirt whether it runs a domain.
+func (a *Agent) there(ctx context.Context, name, node string) cluster.Domain {
+	active, err := a.virsh().Active(ctx, "", node)
+	switch {
+	case err != nil:
+		return cluster.Unknown
+	case slices.Contains(active, name):
+		return cluster.Active
+	}
+	return cluster.Absent
 }
 
 // xen asks this node's Xen.

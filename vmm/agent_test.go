@@ -85,6 +85,23 @@ func TestRefusedDomainChangesNothing(t *testing.T) {
 	assert.NoFileExists(t, filepath.Join(n.home(), "domain.xml"))
 }
 
+// TestMigrateAgainOnNodesAlone: where the VM is already, only the other libvirt can say.
+func TestMigrateAgainOnNodesAlone(t *testing.T) {
+	n := running(t)
+	n.peer = newNode(t)
+	q := n.request(cluster.VerbMigrate)
+	q.To = "node2"
+	for range 2 {
+		require.Empty(t, serve(t, n.agent(), q))
+		assert.Equal(t, []string{"", "running"}, []string{n.state, n.peer.state})
+		assert.Len(t, n.calls, 1)
+	}
+	n.peer.down = true
+	assert.Contains(t, serve(t, n.agent(), q), "does not run on node1", "nothing is known")
+	n.peer.down, n.peer.state = false, ""
+	assert.Contains(t, serve(t, n.agent(), q), "does not run on node1")
+}
+
 // TestStoredDomainIsCheckedAgain: others may write in the home.
 func TestStoredDomainIsCheckedAgain(t *testing.T) {
 	n := newNode(t)

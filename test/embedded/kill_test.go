@@ -155,6 +155,7 @@ func (s *site) cleared(c scene) {
 	}
 	s.deleteHome()
 	require.NoError(s, os.RemoveAll(domains))
+	require.NoError(s, os.RemoveAll(domains+"-node2"))
 	saved, err := filepath.Glob(filepath.Join(testbed.DatastorePath(fakeoned.ImageDS), "*.new"))
 	require.NoError(s, err)
 	for _, path := range saved {

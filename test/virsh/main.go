@@ -14,8 +14,9 @@ import (
 	"github.com/beevik/etree"
 )
 
-// directory holds the document of each domain that runs.
-const directory = "/run/virsh"
+// directory holds the document of each domain that runs on this node; for another one its
+// name follows.
+var directory = "/run/virsh"
 
 func main() {
 	if err := virsh(os.Args[1:]); err != nil {
@@ -30,10 +31,13 @@ func virsh(argv []string) error {
 		return errors.New("unexpected arguments")
 	}
 	command, rest := argv[2], argv[3:]
+	directory += there(argv[1])
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return err
 	}
 	switch command {
+	case "list":
+		return list()
 	case "create":
 		return create(rest[0])
 	case "restore":
@@ -42,11 +46,32 @@ func virsh(argv []string) error {
 		}
 		return errors.Join(create(rest[2]), os.Remove(rest[0]))
 	}
+	if command == "migrate" {
+		rest = rest[1:] // --live
+	}
 	d, err := open(rest[0])
 	if err != nil {
 		return err
 	}
 	return d.do(command, rest[1:])
+}
+
+// there is the node that a URI names, with a dash before it; "" for this one.
+func there(uri string) string {
+	_, rest, _ := strings.Cut(uri, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	if host == "" {
+		return ""
+	}
+	return "-" + host
+}
+
+func list() error {
+	files, err := filepath.Glob(file("*"))
+	for _, name := range files {
+		fmt.Println(strings.TrimSuffix(filepath.Base(name), ".xml"))
+	}
+	return err
 }
 
 func file(name string) string { return filepath.Join(directory, name+".xml") }
@@ -98,6 +123,9 @@ func (d *domain) do(command string, argv []string) error {
 		return err
 	case "destroy", "shutdown":
 		return os.Remove(file(d.name))
+	case "migrate": // --live NAME URI
+		to := "/run/virsh" + there(argv[len(argv)-1])
+		return errors.Join(os.MkdirAll(to, 0o700), os.Rename(file(d.name), filepath.Join(to, d.name+".xml")))
 	case "save":
 		return errors.Join(os.WriteFile(argv[0], nil, 0o600), os.Remove(file(d.name)))
 	case "reboot", "reset", "setmem", "setvcpus", "blockresize":
