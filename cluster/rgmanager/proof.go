@@ -16,7 +16,7 @@ func (p *Stack) proveOff(ctx context.Context, nodes []member) {
 	if !slices.ContainsFunc(nodes, gone) {
 		return
 	}
-	res, err := p.Runner.Run(ctx, run.Cmd{Path: "fence_tool", Args: []string{"ls", "-n"}})
+	res, err := p.Runner.Run(ctx, run.Cmd{Path: "fence_tool", Args: []string{"ls", "-n"}, Reads: true})
 	if err != nil {
 		return
 	}

@@ -56,12 +56,30 @@ func (p *Stack) Observe(ctx context.Context, s cluster.Service) (cluster.State, 
 	if err != nil {
 		return cluster.State{}, err
 	}
+	p.buryOwner(ctx, &seen)
 	state := seen.State
 	state.Manager = cluster.Manager{Enables: true, Moves: true, Waits: true}
 	state.Fencing = config.fenced()
 	state.Service.Defined = state.Service.Defined || config.vm(s.Name) != nil // not loaded yet
 	state.Domain, _ = p.Virsh.State(ctx, s)
 	return state, nil
+}
+
+// buryOwner: rgmanager does not touch a frozen service whose node is dead, also once that one is
+// fenced: it runs nowhere then, and starting it is a verb's.
+func (p *Stack) buryOwner(ctx context.Context, seen *report) {
+	c := &seen.Service
+	if !c.Frozen || len(c.Running) != 1 {
+		return
+	}
+	i := slices.IndexFunc(seen.Nodes, func(n member) bool { return n.Name == c.Running[0] })
+	if i < 0 || !seen.Nodes[i].Unclean {
+		return
+	}
+	p.proveOff(ctx, seen.Nodes)
+	if seen.Nodes[i].Fenced {
+		seen.Nodes[i].Unclean, seen.State.Nodes[i].Unclean, c.Running = false, false, nil
+	}
 }
 
 // look asks clustat.

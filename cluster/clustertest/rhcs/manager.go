@@ -212,7 +212,7 @@ func (c *Cluster) operate(n *Node, verb, name string, s *Service, target string,
 type results func(status int, text string, took time.Duration) Reply
 
 func (c *Cluster) enable(name string, s *Service, target string, result results) Reply {
-	if s.State == started {
+	if owner := c.Node(s.Owner); s.State == started && (owner == nil || owner.Up) {
 		return result(0, "Service is already running", 0)
 	}
 	if s.State == failed {
@@ -241,7 +241,7 @@ func (c *Cluster) disable(name string, s *Service, result results) Reply {
 	if s.State == started && c.Node(s.Owner) != nil && c.Node(s.Owner).Domains[name] != "" {
 		took = c.Delays.Stop
 	}
-	if s.State == started && !c.stop(name, s) {
+	if owner := c.Node(s.Owner); s.State == started && (owner == nil || owner.Up) && !c.stop(name, s) {
 		return result(254, "Aborted; service failed", took)
 	}
 	s.State, s.Owner = disabled, "none"

@@ -161,7 +161,7 @@ func (c *Cluster) die(n *Node) {
 func (c *Cluster) fenced(n *Node) {
 	n.Fencing, n.Fenced = time.Time{}, true
 	for name, s := range c.Services {
-		if s.Owner == n.Name && (s.State == started || s.State == starting) {
+		if s.Owner == n.Name && !s.Frozen && (s.State == started || s.State == starting) {
 			s.Last, s.Restarts = s.Owner, s.Restarts+1
 			c.begin(name, s, recovering, "")
 		}

@@ -33,7 +33,7 @@ func New(config string) (*Cluster, error) {
 // Set brings the cluster into a state, which has one word a line:
 //
 //	delay start|stop|move|fence|load SECONDS
-//	node NAME down|dead|no-rgmanager|no-ricci|unauthorised|no-libvirt|deaf|refuses-start|refuses-stop|moves-150|moves-1
+//	node NAME down|fenced|dead|no-rgmanager|no-ricci|unauthorised|no-libvirt|deaf|refuses-start|refuses-stop|moves-150|moves-1
 //	pending NODE          a person's edit that is not activated
 //	leftover NODE VM      an interrupted change of this driver, given to that node alone
 //	service VM STATE OWNER LAST [frozen]   with its vm element and failover domain
@@ -118,6 +118,8 @@ func (c *Cluster) setNode(n *Node, word string) error {
 	switch word {
 	case "down":
 		n.Up, n.Manager = false, false
+	case "fenced":
+		n.Up, n.Manager, n.Fenced = false, false, true
 	case "dead":
 		n.Up, n.Manager, n.Fencing = false, false, time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 	case "no-rgmanager":
