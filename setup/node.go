@@ -121,9 +121,18 @@ func (n Node) visudo(ctx context.Context, rule string) error {
 	return errors.Join(err, os.RemoveAll(dir))
 }
 
+// packaged says whether a package has brought a file that the administrator does not have.
+func (n Node) packaged(path string) bool {
+	st, err := os.Stat(filepath.Join(n.Root, facts.Packaged[path]))
+	return err == nil && st.Mode().IsRegular()
+}
+
 // udevRules: one that was written for another prefix of volumes stays.
 func (n Node) udevRules() (Change, error) {
 	c, err := n.shipped(facts.UdevFile, udev.Rules, 0o644)
+	if c.Missing && n.packaged(facts.UdevFile) {
+		return Change{}, err
+	}
 	c.Then = "udevadm control --reload && udevadm trigger --subsystem-match=block"
 	return c, err
 }
@@ -157,6 +166,9 @@ func (n Node) polkit() (Change, error) {
 		there[path] = c
 	}
 	group, _ := assignment.Find(there[facts.LibvirtFile].Before, "unix_sock_group")
+	if n.packaged(facts.PolkitFile) || n.packaged(facts.PolkitOld) {
+		return Change{}, nil
+	}
 	if there[facts.QemuFile].Missing || !there[facts.PolkitOld].Missing || !there[facts.PolkitFile].Missing || group.Text != "" {
 		return Change{}, nil
 	}

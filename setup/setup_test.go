@@ -240,6 +240,22 @@ func TestOldPolkit(t *testing.T) {
 	assert.False(t, c.needed())
 }
 
+// A node that was installed by packages needs its volume groups, and what libvirt has.
+func TestPackagedNode(t *testing.T) {
+	n := Node{Root: t.TempDir(), Runner: &judge{}, Groups: []string{"vg-one"}}
+	for path, text := range map[string]string{
+		facts.AgentFile: "#ALLOWED_VGS=vg-one\n", facts.SudoersFile: sudoers.Rule, facts.QemuFile: "",
+		facts.Packaged[facts.UdevFile]: udev.Rules, facts.Packaged[facts.PolkitFile]: polkit.Rules,
+	} {
+		put(t, filepath.Join(n.Root, path), text, 0o440)
+	}
+	changes, err := n.Changes()
+	require.NoError(t, err)
+	require.Len(t, changes, 2)
+	assert.Contains(t, changes[0].After, "\nALLOWED_VGS=\"vg-one\"\n")
+	assert.True(t, strings.HasSuffix(changes[1].Path, facts.QemuFile))
+}
+
 // A rule that sudo's own program refuses is not installed.
 func TestRefusedRule(t *testing.T) {
 	n := Node{Root: t.TempDir(), Runner: &judge{err: errors.New("syntax error")}, Groups: []string{"vg-one"}}

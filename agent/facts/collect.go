@@ -62,9 +62,9 @@ var inspectedFiles = map[string][]string{
 	QemuFile: {"user", "group", "dynamic_ownership"}, LibvirtFile: {"unix_sock_group"},
 }
 
-// packaged are where packages put the files that an administrator would put elsewhere, and
+// Packaged are where packages put the files that an administrator would put elsewhere, and
 // that are looked at in their absence: the administrator's take precedence with these programs.
-var packaged = map[string]string{
+var Packaged = map[string]string{
 	UdevFile:   "/usr/lib/udev/rules.d/90-one-clvm.rules",
 	PolkitFile: "/usr/share/polkit-1/rules.d/50-one-clvm.rules",
 	PolkitOld:  "/var/lib/polkit-1/localauthority/10-vendor.d/50-one-clvm.pkla",
@@ -185,7 +185,7 @@ func (w *collecting) files(context.Context) error {
 	all := map[string]File{}
 	for name, settings := range inspectedFiles {
 		file, err := readFile(w.path(name))
-		if other := packaged[name]; err == nil && file.Missing && other != "" {
+		if other := Packaged[name]; err == nil && file.Missing && other != "" {
 			file, err = readFile(w.path(other))
 		}
 		if err != nil {
