@@ -92,7 +92,7 @@ var frontEnd = []Entry{
 // What lets somebody in, or is started by somebody else, is no configuration: it must go
 // with the package, and not stay behind it as configuration does.
 var node = []Entry{
-	{Node, "cxmrc/agent.conf.example", "/etc/one-clvm/agent.conf", 0o644, Config, ""},
+	{Node, "made/agent.conf", "/etc/one-clvm/agent.conf", 0o644, Config, ""},
 	{Node, "sudoers.d/one-clvm", "/etc/sudoers.d/one-clvm", 0o440, Plain, ""},
 	{Node, "sudoers.d/one-clvm-vmm", "/etc/sudoers.d/one-clvm-vmm", 0o440, Plain, ""},
 	{Node, "sudoers.d/one-clvm-hook", "/etc/sudoers.d/one-clvm-hook", 0o440, Plain, ""},

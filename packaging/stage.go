@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -33,6 +34,7 @@ func (r Release) stage(ctx context.Context, into string, formats ...string) (tre
 	steps := []func() error{
 		func() error { return r.programs(into) },
 		func() error { return r.spoken(ctx, into) },
+		func() error { return r.agentConf(into) },
 		func() error { return r.bill(filepath.Join(into, "sbom.cdx.json")) },
 		func() error { return write(into, "copyright", fmt.Appendf(nil, copyright, r.Time.Year())) },
 		func() error { return writeCompressed(into, "changelog.gz", []byte(r.changelog())) },
@@ -69,6 +71,19 @@ func (r Release) programs(into string) error {
 	}
 	return nil
 }
+
+// agentConf is the example, but for the volume groups that the agent may touch: those of the
+// example nobody has chosen, and without any it refuses everything.
+func (r Release) agentConf(into string) error {
+	text, err := os.ReadFile(filepath.Join(r.Repository, "cxmrc/agent.conf.example"))
+	if err != nil {
+		return err
+	}
+	return write(into, "agent.conf", chosen.ReplaceAll(text, []byte("#$0")))
+}
+
+// chosen is a setting that is not a comment.
+var chosen = regexp.MustCompile(`(?m)^[A-Z_]+=`)
 
 // spoken is what the programs say about themselves: manuals, and completion for shells.
 func (r Release) spoken(ctx context.Context, into string) error {
