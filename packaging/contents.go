@@ -72,6 +72,7 @@ var common = []Entry{
 	{Common, "made/completion/fish/*", "/usr/share/fish/vendor_completions.d/", 0o644, Plain, ""},
 	{Common, "README.md", "/usr/share/doc/one-clvm-common/README.md", 0o644, Plain, ""},
 	{Common, "docs/*.md", "/usr/share/doc/one-clvm-common/docs/", 0o644, Plain, ""},
+	{Common, "docs/*.svg", "/usr/share/doc/one-clvm-common/docs/", 0o644, Plain, ""},
 	{Common, "made/sbom.cdx.json", "/usr/share/doc/one-clvm-common/sbom.cdx.json", 0o644, Plain, ""},
 }
 
