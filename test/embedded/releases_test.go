@@ -272,6 +272,11 @@ func (l *life) call(c line) {
 	l.look(wordsOf(c.call)[0])
 }
 
+// ofOned is what drivers find in their environment: all of defaultrc and tmrc, where an
+// administrator names other programs for OpenNebula's own scripts.
+var ofOned = []string{"ONE_MAD_DEBUG=1", "PRIORITY=19", "RUBYLIB=/usr/lib/one/ruby", "LC_ALL=de_DE.UTF-8", "SSH=/nonexistent", "SCP=/nonexistent",
+	"SUDO=/nonexistent", "DD=/nonexistent", "MKFS=/nonexistent", "QEMU_IMG=/nonexistent", "LVCREATE=/nonexistent"}
+
 // run runs a call's script as one_tm or one_datastore does; the result is also how much of
 // standard input was read.
 func (l *life) run(c line) (testbed.Result, int64) {
@@ -294,7 +299,7 @@ func (l *life) run(c line) (testbed.Result, int64) {
 	require.NoError(l, err)
 	_, err = f.Seek(0, io.SeekStart)
 	require.NoError(l, err)
-	result, err := l.machine.Run(l.Context(), testbed.Command{Argv: argv, StdinFile: f})
+	result, err := l.machine.Run(l.Context(), testbed.Command{Argv: argv, StdinFile: f, Env: ofOned})
 	require.NoError(l, err)
 	read, err := f.Seek(0, io.SeekCurrent)
 	require.NoError(l, err)
