@@ -186,6 +186,19 @@ func (s *site) comesTo(n *cluster.Node, vm int) {
 	s.await(name(vm)+" runs on "+n.Name, func() bool { return s.domstate(n, vm) == "running" && s.settled(n, vm) })
 }
 
+// process is that of the VM's hypervisor, "" where there is none: one that was migrated to or
+// started anew is another.
+func (s *site) process(n *cluster.Node, vm int) string {
+	s.Helper()
+	text, err := n.Output(s.Context(), "cat", "/run/libvirt/qemu/"+name(vm)+".pid")
+	var failed *run.Error
+	if errors.As(err, &failed) && failed.Status == 1 {
+		return ""
+	}
+	require.NoError(s, err)
+	return strings.TrimSpace(text)
+}
+
 // sample asks the lock manager, again and again, in which modes two nodes have the VM's volume,
 // until end, which gives all that was seen.
 func (s *site) sample(nodes ...*cluster.Node) (end func() [][2]lvm.Mode) {
