@@ -199,6 +199,17 @@ func (s *site) process(n *cluster.Node, vm int) string {
 	return strings.TrimSpace(text)
 }
 
+// crashes has the hypervisor of a VM end, and waits until the cluster has started it anew there.
+func (s *site) crashes(n *cluster.Node, vm int) {
+	s.Helper()
+	before := s.process(n, vm)
+	require.NotEmpty(s, before)
+	s.Output(s.T, n, "virsh", "-c", "qemu:///system", "destroy", name(vm))
+	s.await("another process runs it", func() bool { is := s.process(n, vm); return is != "" && is != before })
+	s.comesTo(n, vm)
+	s.awaitGuest(n, vm, "the guest boots", func(g guest) bool { return g.boots == 2 })
+}
+
 // sample asks the lock manager, again and again, in which modes two nodes have the VM's volume,
 // until end, which gives all that was seen.
 func (s *site) sample(nodes ...*cluster.Node) (end func() [][2]lvm.Mode) {
