@@ -172,6 +172,8 @@ type Command struct {
 	Args    []string
 	Stdin   string
 	Noise   *regexp.Regexp // lines of its standard error that explain no failure; nil for none
+	// Whole: it must not be cut off, since nobody but it completes what it has begun.
+	Whole bool
 }
 
 func (c Command) String() string {

@@ -112,6 +112,9 @@ func (x *Executor) carryOut(ctx context.Context, o Order, plan Plan) error {
 	var taken undo.Stack
 	for _, step := range plan.Steps {
 		err := x.step(ctx, o, step)
+		if errors.Is(err, run.ErrStillRunning) { // taking back would come in its way
+			return fmt.Errorf("%s: %w; run the verb again when it has ended", step, err)
+		}
 		if err != nil && len(step.Instead) > 0 {
 			err = x.takeBack(ctx, o, step.Instead)
 		}
@@ -195,7 +198,7 @@ func (x *Executor) act(ctx context.Context, o Order, s Step) error {
 		if c.Stdin != "" {
 			stdin = strings.NewReader(c.Stdin)
 		}
-		if _, err := x.Runner.Run(ctx, run.Cmd{Path: c.Program, Args: c.Args, Stdin: stdin}); err != nil {
+		if _, err := x.Runner.Run(ctx, run.Cmd{Path: c.Program, Args: c.Args, Stdin: stdin, Writer: c.Whole}); err != nil {
 			return c.explain(err)
 		}
 	}

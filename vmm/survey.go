@@ -107,6 +107,9 @@ func (a *Agent) domains(ctx context.Context) (map[string]cluster.Sighting, func(
 		return nil, nil, err
 	}
 	seen, err := a.xen().Survey(ctx)
+	if err == nil && len(names) == 0 && len(seen) > 0 {
+		err = xenFiles{a.Config.XenFiles, a.Config.HomeBases}.mounted(slices.Collect(maps.Keys(seen)))
+	}
 	return seen, func(name string) (int, bool) { vm, found := names[name]; return vm, found }, err
 }
 

@@ -17,6 +17,7 @@ import (
 	"one-clvm/cluster"
 	"one-clvm/internal/beneath"
 	"one-clvm/internal/failpoint"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/opennebula"
 	"one-clvm/vmm/domain"
 )
@@ -150,7 +151,7 @@ func (f xenFiles) homeless(vm int) bool {
 // xenName is the domain's: that of the VM's file, or of a VM that comes here the one that
 // the front-end made of VM_FQDN_TEMPLATE, or that it was saved with. fresh says that the VM
 // has no file here.
-func (j *job) xenName() (name string, fresh bool, err error) {
+func (j *job) xenName(ctx context.Context) (name string, fresh bool, err error) {
 	if name, err = j.xen.find(j.q.VM); err != nil || name != "" {
 		return name, false, err
 	}
@@ -170,13 +171,53 @@ func (j *job) xenName() (name string, fresh bool, err error) {
 		}
 		return stored.Name, true, nil
 	}
+	if err := j.notLost(ctx); err != nil {
+		return "", true, err
+	}
 	name = opennebula.ServiceName(j.q.VM) // nothing of it is left here
 	return name, true, j.xen.free(j.q.VM, name)
 }
 
+// mounted fails if a domain runs whose VM has a definition in a home, and none of its kind has a
+// file in CFG_DIR: an empty directory would have all VMs off.
+func (f xenFiles) mounted(running []string) error {
+	for _, base := range f.bases {
+		homes, err := filepath.Glob(filepath.Join(base, "[0-9]*", "[0-9]*"))
+		if err != nil {
+			return err
+		}
+		for _, dir := range homes {
+			name, err := storedName(dir)
+			if err == nil && slices.Contains(running, name) {
+				return fmt.Errorf("CFG_DIR %s has no file of a VM, and domain %s of %s runs: is the file system mounted there?", f.dir, name, dir)
+			}
+		}
+	}
+	return nil
+}
+
+func storedName(dir string) (string, error) {
+	h, err := openHome(dir)
+	if err != nil {
+		return "", err
+	}
+	defer h.close()
+	text, err := h.read(xenDefinition)
+	if err != nil {
+		return "", err
+	}
+	found := xenNameLine.FindStringSubmatch(text)
+	if found == nil {
+		return "", fs.ErrNotExist
+	}
+	return found[1], nil
+}
+
+var xenNameLine = lazyregexp.New(`(?m)^\s*name\s*=\s*["']([^"'\n]+)["']`)
+
 // prepareXen gives the service its name, and checks what is to be stored.
 func (j *job) prepareXen(ctx context.Context) (name string, device cluster.Device, err error) {
-	name, fresh, err := j.xenName()
+	name, fresh, err := j.xenName(ctx)
 	if err != nil {
 		return "", device, err
 	}
@@ -200,20 +241,43 @@ func (j *job) prepareXen(ctx context.Context) (name string, device cluster.Devic
 // unused: a domain, or a service, that has the name of a VM which is only just coming is
 // somebody else's, who would lose it by the next verb.
 func (j *job) unused(ctx context.Context, name string) error {
-	stack, err := j.Stack(nil)
+	runs, err := j.runs(ctx, name)
 	if err != nil {
 		return err
+	}
+	if runs {
+		return fmt.Errorf("%w: a domain %s runs that is not VM %d (it has no file in CFG_DIR %s); nothing was changed: end it, or put %%I into VM_FQDN_TEMPLATE", cluster.ErrRefused, name, j.q.VM, j.xen.dir)
+	}
+	return nil
+}
+
+// notLost: the VM is not off because CFG_DIR has no file of it: that may not be mounted. What
+// the home says of its name is oneadmin's word, and only refused upon.
+func (j *job) notLost(ctx context.Context) error {
+	name, err := storedName(j.q.Home)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	runs, err := j.runs(ctx, name)
+	if err == nil && runs {
+		err = fmt.Errorf("%w: CFG_DIR %s has no file of VM %d, and a domain %s runs: is the file system mounted there? If so, the domain is somebody else's: remove %s from the VM's home; nothing was changed", cluster.ErrRefused, j.xen.dir, j.q.VM, name, xenDefinition)
+	}
+	return err
+}
+
+// runs says whether a domain of that name runs here, or a service anywhere.
+func (j *job) runs(ctx context.Context, name string) (bool, error) {
+	stack, err := j.Stack(nil)
+	if err != nil {
+		return false, err
 	}
 	order := j.q.order(&j.Config)
 	order.Service.Name, order.Service.Definition = name, path.Join(j.xen.dir, name)
 	state, err := stack.Observe(ctx, order.Service)
-	if err != nil {
-		return err
-	}
-	if state.Domain.Alive() || len(state.Service.Running) > 0 {
-		return fmt.Errorf("%w: a domain %s runs that is not VM %d (it has no file in CFG_DIR %s); nothing was changed: end it, or put %%I into VM_FQDN_TEMPLATE", cluster.ErrRefused, name, j.q.VM, j.xen.dir)
-	}
-	return nil
+	return state.Domain.Alive() || len(state.Service.Running) > 0, err
 }
 
 // storedXen is the definition in the home, unchecked but for its form.

@@ -201,6 +201,8 @@ func TestXenDomainOfSomebodyElse(t *testing.T) {
 		assert.Contains(t, serve(t, n.agent(), n.deploy()), "that is not VM 42")
 		require.NoError(t, os.WriteFile(filepath.Join(n.home(), "domain.cfg"), []byte(strings.Replace(n.file(), "one-42", web, 1)), 0o600))
 		assert.Contains(t, serve(t, n.agent(), n.request(cluster.VerbRestore)), "that is not VM 42")
+		assert.Contains(t, serve(t, n.agent(), n.request(cluster.VerbCancel)), "remove domain.cfg")
+		require.NoError(t, os.Remove(filepath.Join(n.home(), "domain.cfg")))
 		require.Empty(t, serve(t, n.agent(), n.request(cluster.VerbCancel)))
 		assert.Equal(t, map[string]string{web: "r-----"}, n.tools.Node("node1").Domains)
 	}
@@ -463,4 +465,19 @@ func TestDeployOfAXenFile(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "one-42\n", printed)
 	assert.Contains(t, n.tools.Node("node1").Domains, "vm42.home.net")
+}
+
+// TestXenWithoutItsFiles: a CFG_DIR that is not mounted is empty, and no VM is off for that.
+func TestXenWithoutItsFiles(t *testing.T) {
+	n := deployed(t, xen.XL, false)
+	require.NoError(t, os.Remove(filepath.Join(n.files, web)))
+	n.calls = nil
+	for _, verb := range []cluster.Verb{cluster.VerbCancel, cluster.VerbShutdown, VerbPoll} {
+		assert.Contains(t, serve(t, n.agent(), n.request(verb)), "mounted", verb)
+	}
+	assert.Empty(t, n.calls)
+	delete(n.tools.Node("node1").Domains, web)
+	for _, verb := range []cluster.Verb{cluster.VerbCancel, VerbPoll} {
+		assert.Empty(t, serve(t, n.agent(), n.request(verb)), verb)
+	}
 }

@@ -51,10 +51,14 @@ func (c *Client) Commands(o cluster.Order, s cluster.Step, _ func() (string, err
 	one := func(words ...string) ([]cluster.Command, error) {
 		return []cluster.Command{{Program: c.Program, Args: words}}, nil
 	}
+	// The client is the toolstack: one that is killed leaves half a domain, paused.
+	whole := func(words ...string) ([]cluster.Command, error) {
+		return []cluster.Command{{Program: c.Program, Args: words, Whole: true}}, nil
+	}
 	xl := c.Program == XL
 	switch s.Action {
 	case cluster.Create:
-		return one("create", o.Service.Definition)
+		return whole("create", o.Service.Definition)
 	case cluster.Ask:
 		if xl { // the power button, for a guest without drivers of its own
 			return one("shutdown", "-F", name)
@@ -68,17 +72,17 @@ func (c *Client) Commands(o cluster.Order, s cluster.Step, _ func() (string, err
 		}
 		return one("reboot", name)
 	case cluster.Save:
-		return one("save", name, s.File)
+		return whole("save", name, s.File)
 	case cluster.Restore:
 		if xl { // the file names disks, too: the checked ones count
-			return one("restore", o.Service.Definition, s.File)
+			return whole("restore", o.Service.Definition, s.File)
 		}
-		return one("restore", s.File)
+		return whole("restore", s.File)
 	case cluster.Move:
 		if xl {
-			return one("migrate", name, s.Node)
+			return whole("migrate", name, s.Node)
 		}
-		return one("migrate", "-l", name, s.Node)
+		return whole("migrate", "-l", name, s.Node)
 	}
 	return c.hardware(o, s)
 }

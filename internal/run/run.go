@@ -39,8 +39,8 @@ type Cmd struct {
 	// Reads marks a program that changes nothing that outlives it, for tests that look for
 	// steps between two changes.
 	Reads bool
-	// Writer marks a program that writes LVM metadata: when ctx ends, the program is
-	// left alone, in its own process group, and the error wraps ErrStillRunning.
+	// Writer marks a program that must not be cut off, such as one that writes LVM metadata:
+	// when ctx ends, the program is left alone, in its own process group, and the error wraps ErrStillRunning.
 	// Other programs are killed.
 	Writer bool
 }
