@@ -3,7 +3,6 @@ package inflate
 import (
 	"bytes"
 	"compress/flate"
-	"fmt"
 	"io"
 	"math/rand"
 	"os"
@@ -45,7 +44,7 @@ func samples(t testing.TB) [][]byte {
 	require.NoError(t, err)
 	noise := make([]byte, 40<<10)
 	rand.New(rand.NewSource(1)).Read(noise)
-	all := [][]byte{nil, program, bytes.Repeat(noise[:32<<10], 20), noise, make([]byte, 1<<20)}
+	all := [][]byte{nil, program[:1<<20], bytes.Repeat(noise[:32<<10], 20), noise, make([]byte, 1<<20)}
 	for period := 1; period < 20; period++ {
 		all = append(all, bytes.Repeat(noise[:period], 50000))
 	}
@@ -53,13 +52,10 @@ func samples(t testing.TB) [][]byte {
 }
 
 func TestAgreesWithFlate(t *testing.T) {
-	for _, level := range []int{-2, 0, 1, 6, 9} {
-		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {
-			t.Parallel()
-			for _, content := range samples(t) {
-				agree(t, append(deflated(t, level, content), make([]byte, 100)...))
-			}
-		})
+	for _, content := range samples(t) {
+		for _, level := range []int{-2, 0, 1, 6, 9} {
+			agree(t, append(deflated(t, level, content), make([]byte, 100)...))
+		}
 	}
 }
 
@@ -72,17 +68,14 @@ func TestSmallReads(t *testing.T) {
 
 func TestTruncatedAndDamaged(t *testing.T) {
 	for _, level := range []int{-2, 0, 1, 9} {
-		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {
-			t.Parallel()
-			stream := deflated(t, level, samples(t)[1][:6000])
-			for i := range stream {
-				_, err := io.ReadAll(NewReader(bytes.NewReader(stream[:i])))
-				require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-				stream[i] ^= 1 << (i % 8)
-				agree(t, append(bytes.Clone(stream), make([]byte, 100)...))
-				stream[i] ^= 1 << (i % 8)
-			}
-		})
+		stream := deflated(t, level, samples(t)[1][:2500])
+		for i := range stream {
+			_, err := io.ReadAll(NewReader(bytes.NewReader(stream[:i])))
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			stream[i] ^= 1 << (i % 8)
+			agree(t, append(bytes.Clone(stream), make([]byte, 100)...))
+			stream[i] ^= 1 << (i % 8)
+		}
 	}
 }
 
