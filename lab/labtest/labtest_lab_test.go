@@ -3,8 +3,10 @@
 package labtest_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -56,4 +58,21 @@ func TestSSHReachesTheAgent(t *testing.T) {
 			assert.Equal(t, x.want, strings.TrimSpace(string(result.Stdout)), "%s: %s", n.Name, x.command)
 		}
 	}
+}
+
+// TestClocks: a node's clock goes as this machine's does, also one that booted while others kept
+// the processors busy.
+func TestClocks(t *testing.T) {
+	t.Parallel()
+	c := labtest.Start(t, profile.Single)
+	uptime := func() time.Duration {
+		var seconds float64
+		_, err := fmt.Sscan(c.Output(t, c.Nodes[0], "cat", "/proc/uptime"), &seconds)
+		require.NoError(t, err)
+		return time.Duration(seconds * float64(time.Second))
+	}
+	began, first := time.Now(), uptime()
+	c.Output(t, c.Nodes[0], "sleep", "10")
+	there, here := uptime()-first, time.Since(began)
+	assert.InEpsilon(t, here, there, 0.2, "%s there, %s here", there, here)
 }

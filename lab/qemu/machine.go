@@ -105,7 +105,7 @@ func (s Spec) Arguments() []string {
 		"-M", "q35,usb=off,vmport=off,smbus=off,i8042=off,hpet=on,memory-backend=ram",
 		"-m", memory, "-object", "memory-backend-file,id=ram,size=" + memory + ",mem-path=" + s.Memory + ",share=" + share,
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=allow",
-		"-kernel", s.Kernel, "-initrd", s.Initramfs, "-append", strings.Join(append([]string{kernelOptions}, s.CommandLine...), " "),
+		"-kernel", s.Kernel, "-initrd", s.Initramfs, "-append", strings.Join(append([]string{kernelOptions + clockOption()}, s.CommandLine...), " "),
 		"-serial", "file:" + s.Console(), "-qmp", "unix:" + s.Monitor() + ",server=on,wait=off", "-pidfile", s.PIDFile(),
 		"-blockdev", "driver=raw,node-name=root,read-only=on,file.driver=file,file.filename=" + s.RootFS + ",file.locking=off,cache.no-flush=on",
 		"-device", "virtio-blk-pci,drive=root",
