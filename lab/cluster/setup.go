@@ -41,14 +41,16 @@ func steps(p profile.Profile) []step {
 		}
 	}
 	if p.SharedHome {
-		// The nodes mount one after the other: of two that mount a new GFS2 at the same time one
-		// was refused now and then.
+		// A node that looked at the disk before it had a file system, as udev does, keeps what it
+		// saw in its page cache: "not a GFS2 filesystem".
 		list = append(list,
 			first("mkfs.gfs2", "-q", "-O", "-p", "lock_dlm", "-t", "lab:home", "-j", fmt.Sprint(p.Nodes), "-J", "8", homeDevice),
 			first(mountHome...),
 			first("chown", "oneadmin:oneadmin", Home))
 		for node := 1; node < p.Nodes; node++ {
-			list = append(list, append(make(step, node), mountHome))
+			list = append(list,
+				append(make(step, node), []string{"blockdev", "--flushbufs", homeDevice}),
+				append(make(step, node), mountHome))
 		}
 	}
 	if p.Pacemaker {
