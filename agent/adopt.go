@@ -16,19 +16,29 @@ import (
 // LVM: a crash leaves the volume as it was or as it is to be, and the same request again finds
 // that out.
 
-// adoptDisk makes a volume that has the name of the VM's disk, and no tags of the suite, that
-// disk. Success if it is that already.
-func (c *session) adoptDisk(ctx context.Context, g lvm.Group) (Result, error) {
+// diskByName finds the volume that is named like the request's disk, whatever its tags, among
+// all of the group.
+func (c *session) diskByName(ctx context.Context, g lvm.Group, op string) (lvm.Volume, []lvm.Volume, error) {
 	name := c.diskName()
 	volumes, err := g.Volumes(ctx)
 	if err != nil {
-		return Result{}, err
+		return lvm.Volume{}, nil, err
 	}
 	i := slices.IndexFunc(volumes, func(v lvm.Volume) bool { return v.Name == name })
 	if i < 0 {
-		return Result{}, &lvm.Error{Op: "adopt", Group: g.Name(), Volume: name, Err: lvm.ErrNotFound}
+		return lvm.Volume{}, nil, &lvm.Error{Op: op, Group: g.Name(), Volume: name, Err: lvm.ErrNotFound}
 	}
-	v, want := volumes[i], lvm.DiskTags(c.req.VM, c.req.Disk, c.req.DS)
+	return volumes[i], volumes, nil
+}
+
+// adoptDisk makes a volume that has the name of the VM's disk, and no tags of the suite, that
+// disk. Success if it is that already.
+func (c *session) adoptDisk(ctx context.Context, g lvm.Group) (Result, error) {
+	v, volumes, err := c.diskByName(ctx, g, "adopt")
+	if err != nil {
+		return Result{}, err
+	}
+	name, want := v.Name, lvm.DiskTags(c.req.VM, c.req.Disk, c.req.DS)
 	switch {
 	case v.Tags.Has(want...):
 		return Result{Volume: name, Size: v.Size}, nil
@@ -57,17 +67,11 @@ func (c *session) adoptDisk(ctx context.Context, g lvm.Group) (Result, error) {
 // releaseDisk takes the suite's tags off the VM's disk. Success if there are none. What another
 // driver would not understand, such as work that has not ended, must be ended first.
 func (c *session) releaseDisk(ctx context.Context, g lvm.Group) (Result, error) {
-	name := c.diskName()
-	volumes, err := g.Volumes(ctx)
+	v, volumes, err := c.diskByName(ctx, g, "release")
 	if err != nil {
 		return Result{}, err
 	}
-	i := slices.IndexFunc(volumes, func(v lvm.Volume) bool { return v.Name == name })
-	if i < 0 {
-		return Result{}, &lvm.Error{Op: "release", Group: g.Name(), Volume: name, Err: lvm.ErrNotFound}
-	}
-	v := volumes[i]
-	tags := suiteTags(v.Tags)
+	name, tags := v.Name, suiteTags(v.Tags)
 	plain := lvm.DiskTags(c.req.VM, c.req.Disk, c.req.DS).With(lvm.TagParked)
 	left := slices.DeleteFunc(slices.Clone(tags), func(tag string) bool {
 		return plain.Has(tag) || strings.HasPrefix(tag, lvm.TagFSType+"=") || strings.HasPrefix(tag, lvm.TagOp+"=")

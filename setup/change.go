@@ -50,6 +50,21 @@ func read(path string) (Change, error) {
 // needed says whether there is anything to do.
 func (c Change) needed() bool { return len(c.Why) > 0 }
 
+// changes are those that are needed.
+func changes(looks ...func() (Change, error)) ([]Change, error) {
+	var all []Change
+	for _, look := range looks {
+		c, err := look()
+		if err != nil {
+			return nil, err
+		}
+		if c.needed() {
+			all = append(all, c)
+		}
+	}
+	return all, nil
+}
+
 // Diff is the change in the unified format.
 func (c Change) Diff() string {
 	from := c.Path

@@ -21,17 +21,7 @@ type FrontEnd struct {
 
 // Changes are those that its files need; none where nothing is missing.
 func (f FrontEnd) Changes() ([]Change, error) {
-	var all []Change
-	for _, look := range []func() (Change, error){f.onedConf, f.snapshots, f.xen, f.hook} {
-		c, err := look()
-		if err != nil {
-			return nil, err
-		}
-		if c.needed() {
-			all = append(all, c)
-		}
-	}
-	return all, nil
+	return changes(f.onedConf, f.snapshots, f.xen, f.hook)
 }
 
 const restart = "systemctl restart opennebula"

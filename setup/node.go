@@ -35,17 +35,7 @@ const (
 
 // Changes are those that its files need; none where nothing is missing.
 func (n Node) Changes() ([]Change, error) {
-	var all []Change
-	for _, look := range []func() (Change, error){n.agentConf, n.sudoRule, n.udevRules, n.qemu, n.polkit, n.cxm} {
-		c, err := look()
-		if err != nil {
-			return nil, err
-		}
-		if c.needed() {
-			all = append(all, c)
-		}
-	}
-	return all, nil
+	return changes(n.agentConf, n.sudoRule, n.udevRules, n.qemu, n.polkit, n.cxm)
 }
 
 func (n Node) read(path string) (Change, error) { return read(filepath.Join(n.Root, path)) }

@@ -153,6 +153,19 @@ func (j *job) activate(ctx context.Context, mode lvm.Mode) error {
 	return v.set(ctx, Here, mode, nil)
 }
 
+// keep writes a definition into the home, which stays open.
+func (j *job) keep(name string, definition []byte) (*home, error) {
+	h, err := openHome(j.q.Home)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.write(name, string(definition)); err != nil {
+		h.close()
+		return nil, err
+	}
+	return h, nil
+}
+
 // store puts the domain as the verb makes it into the home, where it is started from. A crash
 // leaves the file of before, or the new one, which goes with the home.
 func (j *job) store(context.Context) error {
@@ -163,14 +176,11 @@ func (j *job) store(context.Context) error {
 	if err != nil {
 		return err
 	}
-	h, err := openHome(j.q.Home)
+	h, err := j.keep(definitionName, text)
 	if err != nil {
 		return err
 	}
 	defer h.close()
-	if err := h.write(definitionName, string(text)); err != nil {
-		return err
-	}
 	failpoint.Hit("vmm.stored")
 	switch {
 	case j.q.Verb == cluster.VerbStart: // oned has just written a newer one

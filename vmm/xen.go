@@ -315,14 +315,11 @@ func (j *job) storeXen() error {
 	if err != nil {
 		return err
 	}
-	h, err := openHome(j.q.Home)
+	h, err := j.keep(xenDefinition, text)
 	if err != nil {
 		return err
 	}
-	defer h.close()
-	if err := h.write(xenDefinition, string(text)); err != nil {
-		return err
-	}
+	h.close()
 	failpoint.Hit("vmm.kept")
 	return j.xen.write(j.q.VM, j.xenChecked.Name, string(text))
 }
