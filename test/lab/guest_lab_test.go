@@ -109,7 +109,8 @@ func (s *site) awaitGuest(n *cluster.Node, vm int, what string, done func(guest)
 	return last
 }
 
-// await asks again and again.
+// await asks again and again: what a guest counts on its disk nobody is told of. done may end
+// the test, so it runs here and not beside it, as that of require.Eventually does.
 func (s *site) await(what string, done func() bool) {
 	s.Helper()
 	for deadline := time.Now().Add(guestTime); !done(); {
