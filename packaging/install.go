@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"one-clvm/internal/publish"
 )
 
 // install puts the files of packages below a directory, without a package manager. remotes
@@ -48,13 +50,16 @@ func installOne(f Entry, target string) error {
 	if err != nil {
 		return err
 	}
-	// A name of its own first: programs that run, and rules that are read, change at once.
-	// The temporary name has a dot: sudo reads no such file.
-	temporary := target + ".one-clvm-new"
-	if err := os.WriteFile(temporary, content, f.Mode); err != nil {
+	// Whole or not at all: programs that run, and rules that are read, change at once.
+	file, err := publish.Create(target)
+	if err != nil {
 		return err
 	}
-	return errors.Join(os.Chmod(temporary, f.Mode), os.Rename(temporary, target))
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Chmod(f.Mode), file.Flush()); err != nil {
+		return errors.Join(err, file.Discard())
+	}
+	return file.Publish()
 }
 
 func exists(path string) bool {
