@@ -98,6 +98,12 @@ func await(path string) error {
 	}
 }
 
+// moduleParameters are given to modules as they are loaded: only what is built into the
+// kernel reads them from its command line.
+var moduleParameters = map[string]string{
+	"scsi_mod.ko": "scan=manual", // findSAN does it
+}
+
 // loadModules loads the modules in the order of the list, which has dependencies first.
 func loadModules() error {
 	list, err := os.Open(moduleList)
@@ -112,7 +118,7 @@ func loadModules() error {
 		if err != nil {
 			return err
 		}
-		err = unix.FinitModule(int(file.Fd()), "", 0)
+		err = unix.FinitModule(int(file.Fd()), moduleParameters[lines.Text()], 0)
 		_ = file.Close() // only read
 		if err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("module %s: %w", path, err)

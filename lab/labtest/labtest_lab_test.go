@@ -35,6 +35,7 @@ func TestEveryProfileComesUp(t *testing.T) {
 				}
 				assert.Equal(t, want, strings.TrimSpace(lockType), n.Name)
 				assert.Equal(t, n.Name+"\n", c.Output(t, n, "hostname"))
+				assert.Equal(t, "manual\n", c.Output(t, n, "cat", "/sys/module/scsi_mod/parameters/scan"), "or sda and sdb change places now and then")
 				assert.Equal(t, "9869:9869\n", c.Output(t, n, "stat", "-c", "%u:%g", cluster.Home))
 				home := c.Output(t, n, "stat", "-f", "-c", "%T", cluster.Home)
 				assert.Equal(t, p.SharedHome, home == "gfs/gfs2\n", home)
