@@ -35,11 +35,12 @@ type Cluster struct{ *cluster.Cluster }
 // with the test. A test has one cluster at a time.
 func Start(t *testing.T, p profile.Profile) Cluster {
 	t.Helper()
+	asked := time.Now()
 	takeRoom(t, p.Nodes)
 	started := time.Now()
 	c, err := cluster.Start(t.Context(), cluster.Options{Profile: p, Progress: os.Stderr})
 	require.NoError(t, err)
-	t.Logf("%s: up after %s", p.Name, time.Since(started).Round(10*time.Millisecond))
+	t.Logf("%s: room after %s, up %s later", p.Name, started.Sub(asked).Round(time.Second), time.Since(started).Round(10*time.Millisecond))
 	t.Cleanup(func() {
 		if t.Failed() {
 			collect(t, c)
