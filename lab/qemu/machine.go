@@ -70,7 +70,7 @@ const processor = "max,-erms,-la57,-smap,-smep,-pku"
 
 // kernelOptions save time where every instruction is emulated. norandmaps: a program at
 // the same addresses as before is translated already.
-const kernelOptions = "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr ipv6.disable=1 audit=0 apparmor=0 selinux=0 " +
+const kernelOptions = "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr ipv6.disable=1 apparmor=0 selinux=0 " +
 	"no_timer_check tsc=reliable random.trust_cpu=on cryptomgr.notests nowatchdog net.ifnames=0 rcupdate.rcu_expedited=1 " +
 	"raid=noautodetect norandmaps init_on_alloc=0"
 
