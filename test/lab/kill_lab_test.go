@@ -303,8 +303,10 @@ func (w *worker) stopAt(a act, at instant) *exec.Cmd {
 		require.Eventually(w, func() bool { return exists(own + "reached") }, patience, 5*time.Millisecond, "%s: %s", at, verb.Stderr)
 		return verb
 	}
-	// The node waits by itself: asking it again and again would take its time from the verb.
-	_, err := at.node.Output(w.Context(), "timeout", fmt.Sprint(patience.Seconds()), "sh", "-c", "until test -e "+w.onNode("reached")+"; do sleep 0.1; done")
+	// The node waits by itself, and starts no process for that: either would take its time from
+	// the verb. Nobody writes to descriptor 3.
+	script := fmt.Sprintf("exec 3<> <(:); until [[ -e %s ]]; do read -t 0.05 -u 3; done", w.onNode("reached"))
+	_, err := at.node.Output(w.Context(), "timeout", fmt.Sprint(patience.Seconds()), "bash", "-c", script)
 	require.NoError(w, err, "%s was not reached: %s", at, verb.Stderr)
 	return verb
 }
