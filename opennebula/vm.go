@@ -3,6 +3,7 @@ package opennebula
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/beevik/etree"
 )
@@ -40,7 +41,8 @@ type History struct {
 	ClusterID   int // None where the version does not tell
 	DatastoreID int // system datastore; None where the version does not tell
 	VMMAD       string
-	TMMAD       string // TM of the system datastore
+	TMMAD       string    // TM of the system datastore
+	Since       time.Time // since when oned has it there, or running there (STIME, RSTIME: seconds); zero where the document does not tell
 }
 
 // Snapshot of a disk.
@@ -144,12 +146,20 @@ func (vm *VM) readHistory(root *etree.Element) error {
 			DatastoreID: f.number(None, "DS_ID"),
 			VMMAD:       f.text("VM_MAD", "VMMMAD"),
 			TMMAD:       f.text("TM_MAD", "TMMAD"),
+			Since:       later(f.time("STIME"), f.time("RSTIME")),
 		})
 		if f.err != nil {
 			return f.err
 		}
 	}
 	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (vm *VM) readSnapshots(root *etree.Element) error {

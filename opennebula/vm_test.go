@@ -3,6 +3,7 @@ package opennebula
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,7 +21,7 @@ func TestParseVMOfARealOned(t *testing.T) {
 	assert.Equal(t, 4, vm.ContextDisk)
 	assert.Equal(t, "128", vm.Attributes["MEMORY"])
 	require.Len(t, vm.Disks, 4)
-	assert.Equal(t, &History{Seq: 0, Hostname: "node1", HostID: 0, ClusterID: 0, DatastoreID: 101, VMMAD: "rhcs", TMMAD: "clvm"},
+	assert.Equal(t, &History{Seq: 0, Hostname: "node1", HostID: 0, ClusterID: 0, DatastoreID: 101, VMMAD: "rhcs", TMMAD: "clvm", Since: time.Unix(1795237987, 0)},
 		vm.Last())
 }
 
@@ -69,7 +70,12 @@ func TestLastHistoryRecord(t *testing.T) {
 	assert.Equal(t, "node2", moving.Last().Hostname, "which is where the migration goes")
 	assert.Equal(t, LCMMigrate, moving.LCMState)
 
+	live, err := ParseVM(reader(t, "vm/vm0-after-migrate-live.xml"))
+	require.NoError(t, err)
+	assert.Equal(t, int64(1795237993), live.Last().Since.Unix(), "it ran there a second after oned had it there")
 	assert.Nil(t, (&VM{}).Last())
+	_, err = ParseVM(strings.NewReader(`<VM><ID>1</ID><HISTORY_RECORDS><HISTORY><SEQ>0</SEQ><STIME>noon</STIME></HISTORY></HISTORY_RECORDS></VM>`))
+	require.ErrorIs(t, err, ErrDocument)
 	unordered := VM{History: []History{{Seq: 3, Hostname: "c"}, {Seq: 1, Hostname: "a"}}}
 	assert.Equal(t, "c", unordered.Last().Hostname)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/beevik/etree"
 )
@@ -158,6 +159,20 @@ func (f *fields) number(missing int, names ...string) int {
 		return missing
 	}
 	return int(n)
+}
+
+// time is one in seconds since 1970; zero when it is missing, or 0.
+func (f *fields) time(name string) time.Time {
+	text := f.text(name)
+	if text == "" || text == "0" {
+		return time.Time{}
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || seconds < 0 {
+		f.fail(name, fmt.Sprintf("%q is not a time", text))
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0)
 }
 
 // mebibytes is a size in MiB; 0 when it is missing or oned does not know it.

@@ -26,7 +26,7 @@ type noDrivers struct{}
 func (noDrivers) Migrate(int, string, string) error { return nil }
 func (noDrivers) Deploy(int, string) error          { return nil }
 
-// Three VMs that oned waits for: the facts come from real agents over a real ssh, and from
+// Four VMs that oned waits for: the facts come from real agents over a real ssh, and from
 // virsh's text.
 func TestRecover(t *testing.T) {
 	m, err := testbed.Start(t.Context(), testbed.Options{})
@@ -35,7 +35,7 @@ func TestRecover(t *testing.T) {
 	m.Oned.Live(noDrivers{})
 	disk := []fakeoned.Disk{fakeoned.VolatileDisk(0, "", 4)}
 	for id, vm := range map[int]fakeoned.VM{
-		41: {LCMState: 3}, 42: {LCMState: 16}, 43: {LCMState: 1, Disks: disk}, 44: {LCMState: 2, Disks: disk},
+		41: {LCMState: 3}, 42: {LCMState: 16}, 43: {LCMState: 1, Disks: disk}, 44: {LCMState: 2, Disks: disk}, 45: {LCMState: 26},
 	} {
 		vm.ID, vm.Name, vm.Host = id, "vm", "node1"
 		m.Oned.Put(fakeoned.VMs, id, vm.Document())
@@ -44,7 +44,7 @@ func TestRecover(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, unix.Unmount("/usr/local/sbin", 0)) })
 	text, err := os.ReadFile(testbed.VMM.Path())
 	require.NoError(t, err)
-	for path, content := range map[string]string{installed: string(text), "/usr/local/sbin/virsh": "#!/bin/sh\necho one-41\necho one-42\n",
+	for path, content := range map[string]string{installed: string(text), "/usr/local/sbin/virsh": "#!/bin/sh\necho one-41\necho one-42\necho one-45\n",
 		"/usr/libexec/one-clvm/one-migrate-hook": "#!/bin/sh\necho '{\"nodes\":[\"node1\"],\"truths\":null}'\n"} {
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o755))
@@ -72,14 +72,15 @@ func TestRecover(t *testing.T) {
 	require.NoError(t, os.WriteFile(cxmrc.HookPath, []byte("VERSION=7.4.0\nNODES=node1\n"), 0o644))
 	seen = recoverNow("--dry-run")
 	require.Empty(t, m.Oned.Changes())
-	require.Len(t, seen, 3)
+	require.Len(t, seen, 4)
 	assert.Equal(t, []any{recovery.Success, "would", "node1"}, []any{seen[42].Do.Action, seen[42].Is, seen[42].Facts.Truth.On})
 	assert.Equal(t, []any{recovery.Retry, recovery.Gone}, []any{seen[43].Do.Action, seen[43].Facts.Disks})
 	assert.Equal(t, []any{recovery.Person, "left"}, []any{seen[44].Do.Action, seen[44].Is})
 
 	done := recoverNow()
 	assert.Equal(t, "done", done[42].Is)
-	assert.Equal(t, []any{"failed", true}, []any{done[43].Is, done[43].Error != ""}, "the stand-in knows success alone")
+	assert.Equal(t, "done", done[43].Is)
+	assert.Equal(t, []any{recovery.Failure, "failed", true}, []any{done[45].Do.Action, done[45].Is, done[45].Error != ""}, "the stand-in has no way out of HOTPLUG_SAVEAS")
 	_, state, lcm := m.Oned.At(42)
 	assert.Equal(t, []int{3, 3}, []int{state, lcm})
 	assert.NotContains(t, recoverNow("--dry-run"), 42)

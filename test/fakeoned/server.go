@@ -34,6 +34,7 @@ type Server struct {
 	drivers   Drivers
 	pending   []func() // what was begun: see Settle
 	release   opennebula.Version
+	now       func() time.Time
 }
 
 type key struct {
@@ -76,7 +77,7 @@ func Listen(address string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stand-in for oned: %w", err)
 	}
-	s := &Server{listener: listener, closed: make(chan struct{}), copying: make(chan int, 16), documents: map[key]string{}}
+	s := &Server{listener: listener, closed: make(chan struct{}), copying: make(chan int, 16), documents: map[key]string{}, now: time.Now}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /RPC2", s.serve)
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
