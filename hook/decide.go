@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"one-clvm/opennebula"
 )
@@ -28,6 +29,8 @@ type Record struct {
 	State opennebula.State
 	LCM   opennebula.LCMState
 	Host  string // of the last history record
+	// Since is when oned put it there; zero where its document does not tell.
+	Since time.Time
 }
 
 // Situation is all that a decision depends on.
@@ -70,6 +73,8 @@ func Decide(s Situation) Decision {
 		return decision(Retry, "oned is working on it (%s), and is left alone", r.LCM)
 	case r.Host == t.On:
 		return s.sameHost()
+	case r.Since.After(t.Seen):
+		return decision(Retry, "it was on %s before oned had it on %s: look again", t.On, orNone(r.Host))
 	case s.Target == opennebula.None:
 		return decision(Person, "it runs on %s, which is no host of OpenNebula; type: onehost create %[1]s -i IM -v VMM, as for %s", t.On, orNone(r.Host))
 	case s.Asked >= maxAsked:

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -93,6 +94,9 @@ func TestDecisions(t *testing.T) {
 	row(&out, Situation{Version: newest, Record: running, Truth: places()[3].truth, Target: 1}, "node2, node1 fenced, no local migrate")
 	row(&out, Situation{Version: newest, Record: running, Truth: moved, Target: opennebula.None}, "node2, which is no host")
 	row(&out, Situation{Version: newest, Record: running, Truth: moved, Target: 1, Asked: maxAsked}, "node2, asked often")
+	later := running
+	later.Since = moved.Seen.Add(time.Second)
+	row(&out, Situation{Version: newest, Record: later, Truth: moved, Target: 1}, "node2, seen before oned had it on node1")
 	moved.Moving = true
 	row(&out, Situation{Version: newest, Record: running, Truth: moved, Target: 1}, "moving")
 

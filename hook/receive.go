@@ -199,7 +199,7 @@ func (r *Receiver) situation(ctx context.Context, t Truth) (Situation, error) {
 func recordOf(vm *opennebula.VM) Record {
 	record := Record{Known: true, State: vm.State, LCM: vm.LCMState}
 	if last := vm.Last(); last != nil {
-		record.Host = last.Hostname
+		record.Host, record.Since = last.Hostname, last.Since
 	}
 	return record
 }

@@ -164,6 +164,21 @@ var scenarios = map[string]func(t *testing.T){
 		require.NoError(t, err)
 		assert.Equal(t, "fe1", state.FrontEnd, "tried first from now on")
 	},
+	"reports to two front-ends of a pair, in the wrong order": func(t *testing.T) {
+		w := newWorld(t, 1)
+		w.front["fe0"] = w.receiver(w.oned.URL()) // with a state of its own
+		early, err := Truth{VM: 0, On: "node1", Seen: w.now, Nodes: map[string]Fate{"node1": Alive, "node2": Alive}}.Line()
+		require.NoError(t, err)
+		w.now = w.now.Add(10 * time.Second)
+		w.move(0, "node2")
+		w.pass(time.Minute)
+		calls := w.oned.Changes()
+		answer := w.serve("fe0", early)
+		assert.Equal(t, Retry, answer.Outcome, answer)
+		w.settle()
+		w.mustAgree()
+		assert.Equal(t, calls, w.oned.Changes(), "what was seen before oned had it on node2 is no news")
+	},
 	"powered off, and running again elsewhere": func(t *testing.T) {
 		w := newWorld(t, 1)
 		w.oned.Lose(0, 8, 0)

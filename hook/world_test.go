@@ -53,6 +53,7 @@ func newWorld(t *testing.T, n int) *world {
 	w := &world{T: t, now: noon, vms: map[int]string{}, names: map[string]int{}, moving: map[int]bool{}, fates: map[string]Fate{},
 		nodes: map[string]*Delivery{}, oned: oned, front: map[string]*Receiver{}, cut: map[string]bool{}}
 	oned.Live(w)
+	oned.Clock(w.clock)
 	for id, name := range nodeNames {
 		oned.Put(fakeoned.Hosts, id, fakeoned.Host(id, name, 2))
 		w.fates[name] = Alive
