@@ -103,6 +103,18 @@ func TestDecisions(t *testing.T) {
 	assert.Equal(t, string(want), out.String(), "if this is what you want: go test ./recovery -run Decisions -update")
 }
 
+// Who has arrived is asked to migrate again only where the drivers could still find that.
+func TestArrived(t *testing.T) {
+	arrived := facts("node2", Whole, Absent)
+	lost := facts("node2", Whole, Absent)
+	lost.Truth.Nodes["node1"] = hook.Fenced
+	old := stuck(4, arrived)
+	old.Version = opennebula.Version{Major: 4, Minor: 12}
+	assert.Equal(t, Retry, Decide(stuck(4, arrived)).Action)
+	assert.Equal(t, Success, Decide(stuck(4, lost)).Action, "nobody is left to call PREMIGRATE for")
+	assert.Equal(t, Success, Decide(old).Action, "there was no retry")
+}
+
 // What must hold for every row, whatever the table says.
 func TestNoDecisionIsDangerous(t *testing.T) {
 	starts := map[opennebula.LCMState]bool{2: true, 19: true, 20: true, 21: true, 22: true, 32: true, 35: true, 36: true, 37: true, 47: true, 48: true}

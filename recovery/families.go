@@ -100,12 +100,17 @@ func prologElsewhere(s Stuck) Decision {
 	return s.act(Retry, "its volumes are whole, and %s is alive: links and activation can be done again", s.Host)
 }
 
-// migrate: alive, from Previous to Host.
+// migrate: alive, from Previous to Host. Success runs no POSTMIGRATE, and would leave its disks
+// shared by both nodes; the migration that is asked for again finds it there, and ends as it
+// should.
 func migrate(s Stuck) Decision {
 	switch on := s.Facts.Truth.On; on {
 	case "":
 		return s.person("it runs on neither end of its migration; when the cluster has started it again", "vmm-rhcs recover --dry-run")
 	case s.Host:
+		if s.Facts.Truth.Nodes[s.Previous] == hook.Alive && s.Version.AtLeast(4, 14, 0) {
+			return s.act(Retry, "it has arrived on %s: the same migration finds that, and takes its disks from %s", on, s.Previous)
+		}
 		return s.act(Success, "it has arrived on %s", on)
 	case s.Previous:
 		return s.act(Failure, "it still runs on %s", on)
