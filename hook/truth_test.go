@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -50,17 +51,34 @@ func TestNotAReport(t *testing.T) {
 	}
 }
 
-// What is taken for a report is one, in the one way to write it.
-func FuzzReport(f *testing.F) {
-	f.Add(goodReport)
-	f.Add("report/1 vm=0 on= seen=0 alive= fenced= lost=")
-	for _, line := range notReports() {
+// heard is a Journal.
+type heard []string
+
+func (h *heard) Note(format string, args ...any)  { *h = append(*h, fmt.Sprintf(format, args...)) }
+func (h *heard) Alarm(format string, args ...any) { h.Note("ALARM "+format, args...) }
+
+// What a node's key can say: a report, in the one way to write it, a ping, or what is refused,
+// is in the journal in one line, and has nothing made.
+func FuzzForcedCommand(f *testing.F) {
+	for _, line := range append(notReports(), goodReport, "report/1 vm=0 on= seen=0 alive= fenced= lost=", pingLine, "id", "/bin/sh", "bash -i", goodReport+"; id") {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
+		journal, made := &heard{}, false
+		answer := Serve(t.Context(), line, journal, func() (*Receiver, error) { made = true; return nil, errors.New("no front-end here") })
+		require.NotContains(t, answer.String(), "\n")
 		truth, err := ParseReport(line)
+		if line == pingLine {
+			require.Equal(t, pong, answer)
+			require.False(t, made)
+			return
+		}
+		require.Equal(t, err == nil, made)
+		require.Len(t, *journal, 1)
 		if err != nil {
 			require.ErrorIs(t, err, ErrReport)
+			require.Equal(t, Refused, answer.Outcome)
+			require.Regexp(t, `^ALARM refused: [[:print:]]{1,500}$`, (*journal)[0])
 			return
 		}
 		again, err := truth.Line()
