@@ -15,8 +15,8 @@ import (
 )
 
 // nodesPerCPU is how many emulated nodes run at once on each processor, in all test programs
-// together. A node keeps one processor busy while it works, and waits half of its time.
-const nodesPerCPU = 2
+// together. A node keeps one processor busy while it works, and waits most of its time.
+const nodesPerCPU = 3
 
 // takeRoom waits until so many nodes more may run on this machine, and gives the room back when
 // the test's clean-up comes to it, or its process dies. A test that has room never asks for
