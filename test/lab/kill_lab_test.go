@@ -274,7 +274,7 @@ func (w *worker) killed(a act, c killCase) {
 	verb := w.stopAt(a, c.at)
 	switch c.fault {
 	case killAgent:
-		w.Output(w.T, c.at.node, "kill", "-KILL", strings.TrimSpace(w.Output(w.T, c.at.node, "cat", w.onNode("reached"))))
+		w.Output(w.T, c.at.node, "kill", "-KILL", reached(w.T, c.at.node, w.onNode("")))
 	case killFrontEnd:
 		require.NoError(w, syscall.Kill(verb.Process.Pid, syscall.SIGKILL))
 	case cutOff:
@@ -303,12 +303,18 @@ func (w *worker) stopAt(a act, at instant) *exec.Cmd {
 		require.Eventually(w, func() bool { return exists(own + "reached") }, patience, 5*time.Millisecond, "%s: %s", at, verb.Stderr)
 		return verb
 	}
-	// The node waits by itself, and starts no process for that: either would take its time from
-	// the verb. Nobody writes to descriptor 3.
-	script := fmt.Sprintf("exec 3<> <(:); until [[ -e %s ]]; do read -t 0.05 -u 3; done", w.onNode("reached"))
-	_, err := at.node.Output(w.Context(), "timeout", fmt.Sprint(patience.Seconds()), "bash", "-c", script)
-	require.NoError(w, err, "%s was not reached: %s", at, verb.Stderr)
+	reached(w.T, at.node, w.onNode(""), "%s: %s", at, verb.Stderr)
 	return verb
+}
+
+// reached waits until a process has stopped at a failpoint of the directory, and is its pid. The
+// node waits by itself, and starts no process for that: either would take its time from the verb.
+func reached(t *testing.T, n *cluster.Node, directory string, text ...any) string {
+	t.Helper()
+	const wait = "exec 3<> <(:); until [[ -e $0/reached ]]; do read -t 0.05 -u 3; done; cat $0/reached" // nobody writes to 3
+	pid, err := n.Output(t.Context(), "timeout", fmt.Sprint(patience.Seconds()), "bash", "-c", wait, directory)
+	require.NoError(t, err, text...)
+	return strings.TrimSpace(pid)
 }
 
 // goOn lets the process that was stopped go on, if it still lives.
