@@ -52,18 +52,22 @@ func (s *site) driver(host, stdin, verb string, vm int, argv ...string) result {
 func (s *site) driverFrom(machine, host, stdin, verb string, vm int, argv ...string) result {
 	s.Helper()
 	began := time.Now()
-	words := []string{cluster.Remotes + "/vmm/rhcs/" + verb}
-	for _, word := range append(argv, strconv.Itoa(vm), host) {
-		words = append(words, "'"+word+"'")
-	}
-	answer, err := run.Exec{}.Run(s.Context(), run.Cmd{
-		Path: "ssh", Args: []string{"-F", s.SSHConfig(), "-l", "oneadmin", machine, strings.Join(words, " ")}, Stdin: strings.NewReader(stdin)})
+	answer, err := run.Exec{}.Run(s.Context(), run.Cmd{Path: "ssh", Args: s.script(machine, host, verb, vm, argv...), Stdin: strings.NewReader(stdin)})
 	var failed *run.Error
 	if err != nil && !errors.As(err, &failed) {
 		s.Errorf("%s: %v", verb, err)
 	}
 	s.Logf("%5.1f s %s of VM %d on %s\n%s", time.Since(began).Seconds(), verb, vm, host, answer.Stderr)
 	return result{answer.Status, string(answer.Stdout), string(answer.Stderr)}
+}
+
+// script are the arguments of ssh for a script of the VMM driver.
+func (s *site) script(machine, host, verb string, vm int, argv ...string) []string {
+	words := []string{cluster.Remotes + "/vmm/rhcs/" + verb}
+	for _, word := range append(argv, strconv.Itoa(vm), host) {
+		words = append(words, "'"+word+"'")
+	}
+	return []string{"-F", s.SSHConfig(), "-l", "oneadmin", machine, strings.Join(words, " ")}
 }
 
 // drives is a call of the driver that succeeds.
