@@ -121,7 +121,7 @@ func (r *Results) deploys(p *strings.Builder) {
 }
 
 func (r *Results) ratios(p *strings.Builder) {
-	p.WriteString("\n## All ratios\n\nHow many times as long, or as large, the other way is; a bound is what a change must not fall below.\n\n| | ratio | bound | |\n|---|---|---|---|\n")
+	p.WriteString("\n## All ratios\n\nHow many times as long, or as large, the other way is; a bound is what a change must not fall below. Each compares runs\nof its own, made in turn; the table above divides others.\n\n| | ratio | bound | |\n|---|---|---|---|\n")
 	for _, ratio := range r.Ratios {
 		bound, verdict := "–", ""
 		if ratio.Bound > 0 {
