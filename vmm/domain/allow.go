@@ -96,6 +96,7 @@ func checkInert(element *etree.Element) error {
 // isPath says whether a value is a path that may be at that place: ELEMENT or
 // ELEMENT/ATTRIBUTE.
 func (d *Domain) isPath(place, value string) bool {
+	value = strings.ReplaceAll(value, "//", "/") // oned writes /var/lib/one//datastores
 	if path.Clean(value) != value {
 		return false
 	}
