@@ -82,5 +82,5 @@ func (r *Results) line(p *strings.Builder, way Way, across, up scale, taken *[]f
 	}
 	*taken = append(*taken, label)
 	fmt.Fprintf(p, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n%s", strings.TrimSpace(points.String()), colours[way], dots.String())
-	fmt.Fprintf(p, `<text x="%.1f" y="%.1f" fill="%s">%s</text>`+"\n", x+9, label, colours[way], way)
+	fmt.Fprintf(p, `<text x="%.1f" y="%.1f" fill="%s" stroke="white" stroke-width="3" paint-order="stroke">%s</text>`+"\n", x+9, label, colours[way], way)
 }
