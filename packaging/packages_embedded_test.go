@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"one-clvm/internal/run"
+	"one-clvm/test/build"
 	"one-clvm/test/testbed"
 )
 
@@ -31,6 +32,12 @@ var programs = map[string]testbed.Build{
 }
 
 func TestMain(m *testing.M) {
+	if testbed.Outside() { // where the compiler's cache is
+		if err := makePrevious(); err != nil {
+			fmt.Fprintln(os.Stderr, "packages of the commit before:", err)
+			os.Exit(1)
+		}
+	}
 	testbed.Main(func() int {
 		if err := likeANode(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -71,20 +78,7 @@ func output(t *testing.T, program string, args ...string) string {
 	return string(result.Stdout) + string(result.Stderr)
 }
 
-// nfpm is the one that the Makefile pins and builds.
-func nfpm(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile("../Makefile")
-	require.NoError(t, err)
-	version := regexp.MustCompile(`(?m)^NFPM_VERSION := (\S+)$`).FindSubmatch(text)
-	require.NotNil(t, version)
-	path, err := filepath.Abs("../.cache/bin/nfpm-" + string(version[1]))
-	require.NoError(t, err)
-	require.FileExists(t, path, "run: make package, once")
-	return path
-}
-
-// sources copies what packages are made of, to be changed.
+// sources copies what packages are made of.
 func sources(t *testing.T) string {
 	t.Helper()
 	to := t.TempDir()
@@ -95,12 +89,6 @@ func sources(t *testing.T) string {
 	return to
 }
 
-// edit changes a file of a copy.
-func edit(t *testing.T, repository, name, text string) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(repository, name), []byte(text), 0o755))
-}
-
 // made are the packages of a release, for amd64.
 type made struct{ directory, version string }
 
@@ -109,16 +97,18 @@ func pack(t *testing.T, version, repository string, binaries map[string]testbed.
 	t.Helper()
 	directory := t.TempDir()
 	for name := range programs {
-		for sub, build := range map[string]testbed.Build{"host": programs[name], "programs/amd64": binaries[name]} {
+		for sub, program := range map[string]testbed.Build{"host": programs[name], "programs/amd64": binaries[name]} {
 			require.NoError(t, os.MkdirAll(filepath.Join(directory, sub), 0o755))
-			require.NoError(t, os.Symlink(build.Path(), filepath.Join(directory, sub, name)))
+			require.NoError(t, os.Symlink(program.Path(), filepath.Join(directory, sub, name)))
 		}
 	}
 	r := Release{
 		Version: version, Time: time.Date(2026, 11, 21, 18, 22, 56, 0, time.UTC), Repository: repository,
 		Programs: filepath.Join(directory, "programs"), Host: filepath.Join(directory, "host"),
 	}
-	o := options{nfpm: nfpm(t), out: filepath.Join(directory, "dist"), architectures: []string{"amd64"}, formats: []string{"deb", "rpm"}}
+	nfpm, err := build.Nfpm()
+	require.NoError(t, err)
+	o := options{nfpm: nfpm, out: filepath.Join(directory, "dist"), architectures: []string{"amd64"}, formats: []string{"deb", "rpm"}}
 	require.NoError(t, o.packages(t.Context(), r, io.Discard))
 	return made{o.out, version}
 }
@@ -181,15 +171,10 @@ const (
 	mine      = "ALLOWED_VGS=\"vg-mine\"\n"
 )
 
-// previous is a release with other defaults, a verb that is no more, and programs that do
-// nothing and are quickly packed.
-func previous(t *testing.T) made {
+// packNothing makes packages of a copy of the sources, and of programs that do nothing and are quickly packed.
+func packNothing(t *testing.T) made {
 	t.Helper()
-	repository := sources(t)
-	edit(t, repository, "cxmrc/agent.conf.example", "# of old\n")
-	edit(t, repository, "cxmrc/cxmrc.example", "# of old\n")
-	edit(t, repository, "remotes/tm/clvm/former", "#!/usr/libexec/one-clvm/tm-clvm\n")
-	return pack(t, "1.0.0", repository, nothing)
+	return pack(t, "1.0.0", sources(t), nothing)
 }
 
 var nothing = map[string]testbed.Build{
@@ -325,7 +310,7 @@ func TestRpm(t *testing.T) {
 
 // The same sources make the same bytes, whatever the files' times are and wherever they lie.
 func TestReproducible(t *testing.T) {
-	one, two := previous(t), previous(t)
+	one, two := packNothing(t), packNothing(t)
 	files, err := os.ReadDir(one.directory)
 	require.NoError(t, err)
 	require.Len(t, files, 7, "three packages in two formats, and their bill of materials")

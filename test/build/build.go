@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 
 	"one-clvm/internal/run"
 )
@@ -66,4 +68,52 @@ func findGo() (string, error) {
 		}
 	}
 	return "", errors.New("no go in PATH")
+}
+
+// Packages makes those of a checkout, which may be another one, in a directory: for amd64, of programs
+// without symbols.
+func Packages(ctx context.Context, checkout, directory, version string, formats ...string) error {
+	nfpm, err := Nfpm()
+	if err != nil {
+		return err
+	}
+	compiler, err := findGo()
+	if err != nil {
+		return err
+	}
+	programs := filepath.Join(directory, "programs/amd64")
+	for _, args := range [][]string{
+		{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", programs + "/", "./cmd/..."},
+		{"run", "-buildvcs=false", "./packaging", "--version", "v" + version, "--date", "2026-11-21T00:00:00Z", "--arch", "amd64", "--format", strings.Join(formats, ","),
+			"--nfpm", nfpm, "--programs", filepath.Dir(programs), "--host-programs", programs, "--out", directory, "package"},
+	} {
+		_, err := run.Exec{}.Run(ctx, run.Cmd{Path: compiler, Args: args, Dir: checkout, Env: append(os.Environ(), "CGO_ENABLED=0")})
+		if err != nil {
+			return fmt.Errorf("packages of %s: %w", checkout, err)
+		}
+	}
+	return nil
+}
+
+var nfpmVersion = regexp.MustCompile(`(?m)^NFPM_VERSION := (\S+)$`)
+
+// Nfpm is the one that the Makefile pins and builds.
+func Nfpm() (string, error) {
+	root, err := Repository()
+	if err != nil {
+		return "", err
+	}
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		return "", err
+	}
+	version := nfpmVersion.FindSubmatch(makefile)
+	if version == nil {
+		return "", errors.New("the Makefile does not say which nfpm")
+	}
+	path := filepath.Join(root, ".cache/bin/nfpm-"+string(version[1]))
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%w; run: make package, once", err)
+	}
+	return path, nil
 }
