@@ -180,10 +180,10 @@ func (s *site) fill(n *cluster.Node, path, text string, at, size int64) {
 	require.NoError(s, err)
 }
 
-// peek reads the beginning of a volume that is active on the node.
-func (s *site) peek(n *cluster.Node, path string, size int) string {
+// peek reads a part of a volume that is active on the node.
+func (s *site) peek(n *cluster.Node, path string, at, size int) string {
 	s.Helper()
-	return s.Output(s.T, n, "dd", "if="+path, "iflag=count_bytes", fmt.Sprintf("count=%d", size), "bs=4096", "status=none")
+	return s.Output(s.T, n, "dd", "if="+path, "iflag=skip_bytes,count_bytes", fmt.Sprintf("skip=%d", at), fmt.Sprintf("count=%d", size), "bs=4096", "status=none")
 }
 
 // whileActive runs a function while a volume that is off is active on the node.

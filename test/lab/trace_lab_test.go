@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"one-clvm/lab/cluster"
 	"one-clvm/lab/profile"
 	"one-clvm/lvm"
 	"one-clvm/opennebula"
@@ -45,7 +45,7 @@ const shrink = 8
 const recordedMiB = 1024 / shrink
 
 // recordedSize is one in a call or in a document, in MiB.
-var recordedSize = regexp.MustCompile(`(<(?:ORIGINAL_)?SIZE(?:_PREV)?>(?:<!\[CDATA\[)?|^tm/clvm/(?:mkimage|mkswap) |^tm/clvm/resize \S+ )(\d+)`)
+var recordedSize = regexp.MustCompile(`(<(?:ORIGINAL_)?SIZE(?:_PREV)?>(?:<!\[CDATA\[)?|^tm/clvm/(?:mkimage|mkswap) |^tm/clvm/resize \S+ |^vmm/rhcs/resize_disk \S+ \d+ )(\d+)`)
 
 // smaller is a recorded call or document with smaller sizes.
 func smaller(text string) string {
@@ -107,14 +107,8 @@ func (s *site) replay(call string) {
 	if document != "" {
 		stdin = bytes.NewReader(opennebula.EncodeDocument([]byte(document)))
 	}
-	call = strings.ReplaceAll(call, "/var/lib/one/vms/", s.directory+"/vms/")
-	words := strings.Fields(strings.TrimPrefix(call, "tm/clvm/"))
-	r := s.verb(stdin, words[0], words[1:]...)
-	if words[0] == "premigrate" && s.anySnapshots() {
-		require.Contains(s, r.stderr, "no live migration", "LVM cannot share a volume with snapshots")
-		return
-	}
-	require.Zero(s, r.status, "%s: %s", call, r.stderr)
+	words := strings.Fields(strings.TrimPrefix(strings.ReplaceAll(call, "/var/lib/one/vms/", s.directory+"/vms/"), "tm/clvm/"))
+	s.asRecorded(call, s.verb(stdin, words[0], words[1:]...))
 }
 
 // replayDatastore runs one recorded call of the datastore driver; path is the file that the
@@ -142,78 +136,88 @@ func (s *site) replayDatastore(call, path string) {
 	}
 }
 
-// anySnapshots: the recorded user, whose drivers did nothing, also migrated live a VM with
-// snapshots.
-func (s *site) anySnapshots() bool {
-	s.Helper()
-	return slices.ContainsFunc(s.names(), func(name string) bool { return strings.Contains(name, "_s") })
-}
-
-// where is what is to be true after a step: on which node the VM's disks are active and
-// linked ("" on none), which there are, and what else.
+// where is what is to be true after a step.
 type where struct {
-	node  string
+	node  string // that has the VM's disks, linked; "": they are parked, or gone
 	disks string // ids, as one text
+	boots int    // how often the guest that runs there has booted; 0: no domain and no service is left
 	more  func(*site, int)
 }
 
-// The steps that change nothing for the transfer manager, such as poweroff, keep the last
-// one's.
+// expected is where the VM is after the steps that change it; after the others, all is as before.
 var expected = map[string]where{
-	"1 deploy":       {"node1", "0123", nil},
-	"1 migrate-live": {"node2", "0123", nil},
-	"1 saveas-live":  {"node2", "0123", func(s *site, _ int) { s.sameAsDisk(1, 0, 4) }},
-	"1 snap-create": {"node2", "0123", func(s *site, vm int) {
+	"1 deploy":       {"node1", "0123", 1, nil},
+	"1 migrate-live": {"node2", "0123", 1, nil},
+	"1 saveas-live": {"node2", "0123", 1, func(s *site, _ int) {
+		s.sameAsDisk(1, 0, 4, 1<<20) // before that the guest counts
+		s.imageBooted(1, 4, 1)
+	}},
+	"1 snap-create": {"node2", "0123", 1, func(s *site, vm int) {
 		s.hasSnapshots(vm, 0)
 		s.mark(1, vm, "second")
 	}},
-	"1 snap-create2": {"node2", "0123", func(s *site, vm int) { s.hasSnapshots(vm, 0, 1); s.mark(1, vm, "third") }},
-	"1 disk-resize": {"node2", "0123", func(s *site, vm int) {
-		s.hasSize(vm, 0, 3072/shrink)
+	"1 snap-create2": {"node2", "0123", 1, func(s *site, vm int) { s.hasSnapshots(vm, 0, 1); s.mark(1, vm, "third") }},
+	"1 disk-resize": {"node2", "0123", 1, func(s *site, vm int) {
+		s.hasSize(vm, 0, 2048/shrink)
 		s.hasSnapshots(vm, 0, 1)
 		s.holds(1, vm, "third")
 	}},
-	"1 attach":        {"node2", "01235", nil},
-	"1 detach":        {"node2", "0123", nil},
-	"1 stop":          {"", "0123", nil},
-	"1 resume-deploy": {"node1", "0123", nil},
-	"1 saveas-off":    {"node1", "0123", func(s *site, _ int) { s.sameAsDisk(0, 0, 5) }},
-	"1 snap-revert":   {"node1", "0123", func(s *site, vm int) { s.hasSnapshots(vm, 0, 1); s.holds(0, vm, "first") }},
-	"1 snap-delete":   {"node1", "0123", func(s *site, vm int) { s.hasSnapshots(vm, 0) }},
-	"1 migrate-off":   {"node2", "0123", func(s *site, vm int) { s.hasSnapshots(vm, 0); s.holds(1, vm, "first") }},
-	"1 undeploy":      {"node1", "0123", nil},
-	"1 migrate-cold":  {"node2", "0123", nil},
-	"1 terminate-hard": {"", "", func(s *site, _ int) {
+	"1 attach": {"node2", "01235", 1, func(s *site, vm int) {
+		assert.Equal(s, "/dev/"+cluster.Group+"/"+volume(vm, 5), s.plugged(s.Nodes[1], vm, "sde"))
+	}},
+	"1 detach":        {"node2", "0123", 1, func(s *site, vm int) { assert.Empty(s, s.plugged(s.Nodes[1], vm, "sde")) }},
+	"1 suspend":       {"node2", "0123", 0, nil},
+	"1 resume":        {"node2", "0123", 1, nil},
+	"1 stop":          {"", "0123", 0, nil},
+	"1 resume-deploy": {"node1", "0123", 1, nil},
+	"1 poweroff":      {"node1", "0123", 0, nil},
+	"1 saveas-off":    {"node1", "0123", 0, func(s *site, _ int) { s.sameAsDisk(0, 0, 5, 0) }},
+	"1 snap-revert":   {"node1", "0123", 0, func(s *site, vm int) { s.hasSnapshots(vm, 0, 1); s.holds(0, vm, "first") }},
+	"1 snap-delete":   {"node1", "0123", 0, func(s *site, vm int) { s.hasSnapshots(vm, 0) }},
+	"1 migrate-off":   {"node2", "0123", 0, func(s *site, vm int) { s.hasSnapshots(vm, 0); s.holds(1, vm, "first") }},
+	"1 resume-on":     {"node2", "0123", 2, nil}, // the snapshot is of its first life
+	"1 reboot":        {"node2", "0123", 3, nil},
+	"1 reboot-hard":   {"node2", "0123", 4, nil},
+	"1 undeploy":      {"node1", "0123", 5, nil},
+	"1 migrate-cold":  {"node2", "0123", 5, nil},
+	"1 terminate-hard": {"", "", 0, func(s *site, _ int) {
 		assert.Equal(s, []string{"lv-oneimg-0", "lv-oneimg-1", "lv-oneimg-2", "lv-oneimg-3", "lv-oneimg-4", "lv-oneimg-5"}, s.names())
+		s.imageHolds(0, 1, "kept")
 	}},
 
-	"2 deploy":      {"node1", "0123", nil},
-	"2 snap-create": {"node1", "0123", func(s *site, vm int) { s.hasSnapshots(vm, 0); s.mark(0, vm, "second") }},
-	"2 snap-create2": {"node1", "0123", func(s *site, vm int) {
+	"2 deploy":      {"node1", "0123", 1, nil},
+	"2 snap-create": {"node1", "0123", 1, func(s *site, vm int) { s.hasSnapshots(vm, 0); s.mark(0, vm, "second") }},
+	"2 snap-create2": {"node1", "0123", 1, func(s *site, vm int) {
 		s.hasSnapshots(vm, 0, 1)
 		s.mark(0, vm, "third")
 	}},
-	"2 snap-delete":     {"node1", "0123", func(s *site, vm int) { s.hasSnapshots(vm, 1) }},
-	"2 snap-create-off": {"node1", "0123", func(s *site, vm int) { s.hasSnapshots(vm, 1, 2) }},
-	"2 snap-revert":     {"node1", "0123", func(s *site, vm int) { s.hasSnapshots(vm, 1, 2); s.holds(0, vm, "second") }},
-	"2 snap-saveas":     {"node1", "0123", func(s *site, _ int) { s.imageHolds(0, 6, "second") }},
-	"2 resize-off":      {"node1", "0123", func(s *site, _ int) { s.imageHasSize(3, 3072/shrink) }},
-	"2 detach":          {"node1", "013", nil},
-	"2 terminate": {"", "", func(s *site, _ int) {
+	"2 snap-delete":     {"node1", "0123", 1, func(s *site, vm int) { s.hasSnapshots(vm, 1) }},
+	"2 poweroff":        {"node1", "0123", 0, nil},
+	"2 snap-create-off": {"node1", "0123", 0, func(s *site, vm int) { s.hasSnapshots(vm, 1, 2) }},
+	"2 snap-revert":     {"node1", "0123", 0, func(s *site, vm int) { s.hasSnapshots(vm, 1, 2); s.holds(0, vm, "second") }},
+	"2 snap-saveas":     {"node1", "0123", 0, func(s *site, _ int) { s.imageHolds(0, 6, "second"); s.imageBooted(0, 6, 1) }},
+	"2 resize-off":      {"node1", "0123", 0, func(s *site, _ int) { s.imageHasSize(3, 3072/shrink) }},
+	"2 resume":          {"node1", "0123", 2, func(s *site, vm int) { s.seesSize(0, vm, "sdb", 3072/shrink) }},
+	"2 detach":          {"node1", "013", 2, func(s *site, vm int) { assert.Empty(s, s.plugged(s.Nodes[0], vm, "sdc")) }},
+	"2 terminate": {"", "", 0, func(s *site, _ int) {
 		assert.Equal(s, []string{"lv-oneimg-0", "lv-oneimg-1", "lv-oneimg-2", "lv-oneimg-3", "lv-oneimg-4", "lv-oneimg-5", "lv-oneimg-6"}, s.names())
+		s.imageHolds(1, 3, "kept")
 	}},
 }
 
-// What a real oned called, in its order and with its documents, leaves the volumes, their
-// activation and the links right after each step.
+// What a real oned called of its datastore driver, transfer manager and VMM driver in the life
+// of two VMs, in its order and with its documents, leaves the volumes, their activation, the
+// links, the guest and what it has written right after each step, and the cluster's
+// configuration as it was in the end.
 func TestTraceOfOned(t *testing.T) {
 	t.Parallel()
-	s := start(t, profile.Cluster, map[string]string{"SNAPSHOT_SPACE": "10"})
+	s := startHA(t, profile.HA)
+	s.set("SNAPSHOT_SPACE", "10")
+	before := s.configuration(s.Nodes[0])
 	for _, file := range []string{"vms/0/context.sh", "vms/1/context.sh"} {
 		s.write(file, "ONE=1\n")
 	}
-	path := s.write("test.raw", "boot")
-	require.NoError(t, os.Truncate(path, recordedMiB<<20))
+	path := s.guestDisk("test.raw", recordedMiB)
 	var now where
 	for _, st := range readTrace(t) {
 		vm := st.run - 1
@@ -230,7 +234,7 @@ func TestTraceOfOned(t *testing.T) {
 			case strings.HasPrefix(call, "datastore/clvm/"):
 				s.replayDatastore(call, path)
 			default:
-				continue
+				s.replayVMM(call)
 			}
 			t.Logf("%6.1fs %s", time.Since(began).Seconds(), call)
 		}
@@ -240,8 +244,10 @@ func TestTraceOfOned(t *testing.T) {
 		s.holdsTrue(vm, now, st.name)
 		if st.name == "deploy" {
 			s.mark(0, vm, "first")
+			s.fill(s.Nodes[0], home(vm)+"/disk.1", fmt.Sprintf("%-16s", "kept"), marks, 1<<20)
 		}
 	}
+	assert.Equal(s, before, s.configuration(s.Nodes[0]), "of the cluster, before the first VM and after the last")
 }
 
 // imageVolume is an image that the test makes, with its name for content.
@@ -291,7 +297,9 @@ func (s *site) holdsTrue(vm int, want where, step string) {
 			}
 			mode := lvm.Off
 			if n.Name == want.node {
-				mode = lvm.Exclusive
+				if want.boots > 0 || v.Mode != lvm.Off { // at rest they may be either
+					mode = lvm.Exclusive
+				}
 				target := s.Output(s.T, n, "readlink", fmt.Sprintf("%s/disk.%d", home(vm), disk))
 				assert.Equal(s, v.Path+"\n", target, step)
 			}
@@ -305,34 +313,68 @@ func (s *site) holdsTrue(vm int, want where, step string) {
 			}
 		}
 	}
+	s.guestHoldsTrue(vm, want, step)
 	if want.more != nil {
 		want.more(s, vm)
 	}
 }
 
-// mark is what the guest writes onto disk 0, on the node with that index.
+// marks is where the test writes onto disks: behind what the guest needs.
+const marks = 1 << 20
+
+// mark writes onto disk 0, on the node with that index, as its user would.
 func (s *site) mark(node, vm int, text string) {
 	s.Helper()
-	s.fill(s.Nodes[node], fmt.Sprintf("%s/disk.0", home(vm)), fmt.Sprintf("%-16s", text), 0, 1<<20)
+	s.fill(s.Nodes[node], fmt.Sprintf("%s/disk.0", home(vm)), fmt.Sprintf("%-16s", text), marks, 1<<20)
+}
+
+// marked is what was written so.
+func (s *site) marked(n *cluster.Node, path string) string {
+	s.Helper()
+	return strings.TrimSpace(s.peek(n, path, marks, 16))
+}
+
+// onDisk does something with disk 0 of a VM on a node, which need not be active there.
+func (s *site) onDisk(node, vm int, do func(path string)) {
+	s.Helper()
+	n := s.Nodes[node]
+	if v := s.volumes(n)[volume(vm, 0)]; v.Mode != lvm.Off {
+		do(v.Path)
+		return
+	}
+	s.whileActive(n, volume(vm, 0), do)
 }
 
 func (s *site) holds(node, vm int, text string) {
 	s.Helper()
-	assert.Equal(s, text, strings.TrimSpace(s.peek(s.Nodes[node], fmt.Sprintf("%s/disk.0", home(vm)), 16)))
+	s.onDisk(node, vm, func(path string) { assert.Equal(s, text, s.marked(s.Nodes[node], path)) })
+}
+
+func (s *site) onImage(node, id int, do func(path string)) {
+	s.Helper()
+	s.whileActive(s.Nodes[node], lvm.ImageName(lvm.DefaultPrefix, id).String(), do)
 }
 
 func (s *site) imageHolds(node, id int, text string) {
 	s.Helper()
-	s.whileActive(s.Nodes[node], lvm.ImageName(lvm.DefaultPrefix, id).String(), func(path string) {
-		assert.Equal(s, text, strings.TrimSpace(s.peek(s.Nodes[node], path, 16)))
+	s.onImage(node, id, func(path string) { assert.Equal(s, text, s.marked(s.Nodes[node], path)) })
+}
+
+// imageBooted: the image is a disk of a guest that had booted so often.
+func (s *site) imageBooted(node, id, boots int) {
+	s.Helper()
+	s.onImage(node, id, func(string) {
+		assert.Equal(s, boots, s.guestOn(s.Nodes[node], lvm.ImageName(lvm.DefaultPrefix, id).String()).boots)
 	})
 }
 
-// sameAsDisk compares an image with disk 0 of the VM, which is active on the node.
-func (s *site) sameAsDisk(node, vm, id int) {
+// sameAsDisk compares an image with disk 0 of the VM, from an offset.
+func (s *site) sameAsDisk(node, vm, id, from int) {
 	s.Helper()
-	s.whileActive(s.Nodes[node], lvm.ImageName(lvm.DefaultPrefix, id).String(), func(path string) {
-		s.Output(s.T, s.Nodes[node], "cmp", path, fmt.Sprintf("%s/disk.0", home(vm)))
+	s.onImage(node, id, func(image string) {
+		s.onDisk(node, vm, func(disk string) {
+			s.Output(s.T, s.Nodes[node], "cmp", "-i", fmt.Sprint(from), image, disk)
+		})
 	})
 }
 
