@@ -121,7 +121,7 @@ LAB_PACKAGES = ./test/lab/ $(filter-out ./test/lab/,$(addprefix ./,$(sort $(dir 
 
 # Tests wait for room for their nodes (lab/labtest), not for each other.
 .PHONY: test-lab
-test-lab: deps ## Run the tests on emulated nodes that share a SAN (LABFLAGS=-short: a part)
+test-lab: deps $(NFPM) ## Run the tests on emulated nodes that share a SAN (LABFLAGS=-short: a part)
 	@.ci/go-test lab -tags lab -p 4 -parallel 8 -count 1 -timeout 60m $(LABFLAGS) $(LAB_PACKAGES)
 
 .PHONY: lab

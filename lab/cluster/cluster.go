@@ -40,6 +40,8 @@ type Options struct {
 	Fresh bool
 	// Program is the tm-clvm to install; "" is built from this checkout.
 	Program string
+	// Bare leaves the suite out, and the SAN's disks empty: what an administrator begins with.
+	Bare bool
 }
 
 // Cluster is a running lab.
@@ -91,7 +93,11 @@ func (c *Cluster) start(ctx context.Context, o Options) error {
 	if err := c.resumeOrBoot(ctx, o); err != nil {
 		return err
 	}
-	if err := c.installProduct(ctx, o.Program); err != nil {
+	if o.Bare {
+		if err := c.do(ctx, clearing(c.Profile)); err != nil {
+			return err
+		}
+	} else if err := c.installProduct(ctx, o.Program); err != nil {
 		return fmt.Errorf("install the suite: %w", err)
 	}
 	if err := c.writeSSHConfig(ctx); err != nil {
@@ -275,6 +281,9 @@ func (c *Cluster) Stop() error {
 	}
 	return errors.Join(os.RemoveAll(c.Directory), c.lock.Close())
 }
+
+// Image is what the nodes boot from.
+func (c *Cluster) Image() image.Image { return c.image }
 
 // Node is the node of that name.
 func (c *Cluster) Node(name string) (*Node, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -61,8 +62,23 @@ func steps(p profile.Profile) []step {
 	return list
 }
 
-func (c *Cluster) setUp(ctx context.Context) error {
-	for _, s := range steps(c.Profile) {
+// clearing takes back what steps did: the disks are as they were bought, and the cluster runs.
+func clearing(p profile.Profile) []step {
+	everywhere := func(argv ...string) step { return slices.Repeat(step{argv}, p.Nodes) }
+	var list []step
+	if p.SharedHome {
+		list = append(list, everywhere("umount", Home))
+	}
+	if p.LockManager != profile.LockNone && p.Nodes > 1 {
+		list = append(list, append(step{nil}, everywhere("vgchange", "-qq", "--lockstop", Group)[1:]...))
+	}
+	return append(list, first("vgremove", "-qq", "-y", Group), first("wipefs", "-qa", GroupDevice, homeDevice), everywhere("blockdev", "--flushbufs", homeDevice))
+}
+
+func (c *Cluster) setUp(ctx context.Context) error { return c.do(ctx, steps(c.Profile)) }
+
+func (c *Cluster) do(ctx context.Context, list []step) error {
+	for _, s := range list {
 		var group errgroup.Group
 		for i, argv := range s {
 			if argv == nil {

@@ -35,12 +35,23 @@ type Cluster struct{ *cluster.Cluster }
 // with the test. A test has one cluster at a time.
 func Start(t *testing.T, p profile.Profile) Cluster {
 	t.Helper()
+	return start(t, cluster.Options{Profile: p, Progress: os.Stderr})
+}
+
+// StartBare is Start of nodes without the suite, and without anything on the SAN's disks.
+func StartBare(t *testing.T, p profile.Profile) Cluster {
+	t.Helper()
+	return start(t, cluster.Options{Profile: p, Progress: os.Stderr, Bare: true})
+}
+
+func start(t *testing.T, o cluster.Options) Cluster {
+	t.Helper()
 	asked := time.Now()
-	takeRoom(t, p.Nodes)
+	takeRoom(t, o.Profile.Nodes)
 	started := time.Now()
-	c, err := cluster.Start(t.Context(), cluster.Options{Profile: p, Progress: os.Stderr})
+	c, err := cluster.Start(t.Context(), o)
 	require.NoError(t, err)
-	t.Logf("%s: room after %s, up %s later", p.Name, started.Sub(asked).Round(time.Second), time.Since(started).Round(10*time.Millisecond))
+	t.Logf("%s: room after %s, up %s later", o.Profile.Name, started.Sub(asked).Round(time.Second), time.Since(started).Round(10*time.Millisecond))
 	t.Cleanup(func() {
 		if t.Failed() {
 			collect(t, c)

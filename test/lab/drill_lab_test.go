@@ -50,16 +50,17 @@ func TestDrills(t *testing.T) {
 	}
 }
 
-// prompt is told what a drill says, and closes asked when it wants Enter.
+// prompt is told what a program says, and closes asked when that has the question.
 type prompt struct {
-	text  bytes.Buffer // not embedded: what reads into a buffer by itself passes Write by
-	asked chan struct{}
-	once  sync.Once
+	question string
+	text     bytes.Buffer // not embedded: what reads into a buffer by itself passes Write by
+	asked    chan struct{}
+	once     sync.Once
 }
 
 func (p *prompt) Write(text []byte) (int, error) {
 	n, err := p.text.Write(text)
-	if strings.Contains(p.text.String(), "Press Enter") {
+	if strings.Contains(p.text.String(), p.question) {
 		p.once.Do(func() { close(p.asked) })
 	}
 	return n, err
@@ -70,7 +71,7 @@ func (c clinic) drill(name string, n *cluster.Node, fault func(), more ...string
 	c.Helper()
 	ctx, cancel := context.WithTimeout(c.Context(), 2*recovery)
 	defer cancel()
-	out, errs := &prompt{asked: make(chan struct{})}, &bytes.Buffer{}
+	out, errs := &prompt{question: "Press Enter", asked: make(chan struct{})}, &bytes.Buffer{}
 	keyboard, keys := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {

@@ -3,11 +3,9 @@
 package lab
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -91,13 +89,7 @@ const authorizedKeys = oneadminHome + "/.ssh/authorized_keys"
 func (h *hooked) tunnel(n *cluster.Node) {
 	h.Helper()
 	oned := strings.TrimSuffix(strings.TrimPrefix(h.oned.URL(), "http://"), "/RPC2")
-	ctx, end := context.WithCancel(context.Background())
-	ssh := exec.CommandContext(ctx, "ssh", "-F", h.SSHConfig(), "-o", "ControlPath=none", "-o", "ExitOnForwardFailure=yes", "-N", "-R", "127.0.0.1:2633:"+oned, n.Name) //nolint:gosec // the lab's own
-	require.NoError(h, ssh.Start())
-	h.Cleanup(func() {
-		end()
-		_ = ssh.Wait() // killed, or the node was
-	})
+	tunnel(h.T, h.Cluster, n, "127.0.0.1:2633:"+oned)
 }
 
 // configure puts a file of ours into the cluster's configuration.
