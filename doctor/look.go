@@ -40,7 +40,7 @@ func Look(ctx context.Context, front FrontEnd, records Records, ask Ask, operati
 		}
 	}
 	if len(names) == 0 {
-		return nil, errors.Join(fmt.Errorf("%w: no host is known; name one with --host", ErrNothing), v.Oned.Err)
+		return nil, errors.Join(fmt.Errorf("%w: no host is known; name one with --node", ErrNothing), v.Oned.Err)
 	}
 	v.Nodes = make([]Node, len(names))
 	var group errgroup.Group

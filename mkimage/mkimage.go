@@ -221,7 +221,7 @@ func (j *job) chooseForm() (err error) {
 		return j.chooseStaged()
 	}
 	if j.Host != "" {
-		return fmt.Errorf("--host %s: this image is a file in %s, which no node makes", j.Host, j.ds.BasePath)
+		return fmt.Errorf("--node %s: this image is a file in %s, which no node makes", j.Host, j.ds.BasePath)
 	}
 	return nil
 }

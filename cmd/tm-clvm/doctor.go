@@ -30,9 +30,10 @@ var shipped = map[string]string{
 
 // setupDoctor judges the installation; it changes nothing.
 func setupDoctor(flags *pflag.FlagSet) command.Action {
-	hosts := flags.StringSlice("host", nil, "only nodes `NODE`,…; else all hosts of oned in service")
+	hosts := flags.StringSlice("node", nil, "only nodes `NODE`,…; else all hosts of oned in service (also as --host)")
 	asJSON := flags.Bool("json", false, "for programs")
 	vm := flags.Int("vm", opennebula.None, "drill migration: VM `ID`")
+	flags.Lookup("vm").DefValue = "0" // nothing to show in the help
 	wait := flags.Duration("wait", 5*time.Minute, "drill: the `TIME` until all must be as it should")
 	return func(ctx context.Context, words []string, io command.Stdio) error {
 		switch {

@@ -47,7 +47,7 @@ func TestDoctorCouldNotLook(t *testing.T) {
 	status, stdout, stderr := tmClvm("doctor")
 	assert.Equal(t, 2, status)
 	assert.Empty(t, stdout)
-	assert.Contains(t, stderr, "--host")
+	assert.Contains(t, stderr, "--node")
 }
 
 func TestDiagnosis(t *testing.T) {

@@ -45,7 +45,7 @@ func setupMkimage(flags *pflag.FlagSet) command.Action {
 	flags.StringVar(&f.request.From, "from", "", "made of `DIR|FILE`, or of standard input (-); else an empty file system")
 	flags.StringVar(&f.format, "format", "", "what the source is: `dir|tar|raw|qcow2`; else a directory, an archive where the mode is a tar, or a raw disk")
 	flags.StringVar(&f.mode, "mode", "", "what the image is: `RAW|GZIP|TGZ|ZSTD|TZST`; else the MODE of the datastore, or RAW of a disk")
-	flags.StringVar(&f.request.Host, "host", "", "of a volume on the SAN: the `NODE` that makes it; else the driver chooses one")
+	flags.StringVar(&f.request.Host, "node", "", "of a volume on the SAN: the `NODE` that makes it; else the driver chooses one (also as --host)")
 	flags.BoolVar(&f.request.Register, "register", false, "make it known to OpenNebula")
 	flags.BoolVar(&f.quiet, "quiet", false, "show no progress")
 	flags.BoolVar(&f.asJSON, "json", false, "exact numbers for programs")

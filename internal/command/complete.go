@@ -97,7 +97,11 @@ func (p *Program) completeBash(w io.Writer) error {
 		})
 		fmt.Fprintf(&text, "\t\tesac\n\t\tCOMPREPLY=($(compgen -W %q -- \"$word\")) ;;\n", strings.Join(append(words, "--help"), " "))
 	}
-	fmt.Fprintf(&text, "\t*) COMPREPLY=($(compgen -W \"--dry-run --help\" -- \"$word\")) ;;\n\tesac\n}\ncomplete -F %s %s\n", p.function(), p.Name)
+	ofVerbs := "--dry-run --help"
+	if len(p.Verbs) == 0 {
+		ofVerbs = "--help"
+	}
+	fmt.Fprintf(&text, "\t*) COMPREPLY=($(compgen -W %q -- \"$word\")) ;;\n\tesac\n}\ncomplete -F %s %s\n", ofVerbs, p.function(), p.Name)
 	_, err := io.WriteString(w, text.String())
 	return err
 }
@@ -119,7 +123,11 @@ func (p *Program) completeZsh(w io.Writer) error {
 		}
 		text.WriteString(" ;;\n")
 	}
-	fmt.Fprintf(&text, "\t*) _arguments '--dry-run[prints the plan]' '--help[says what it does]' ;;\n\tesac\n}\n%s \"$@\"\n", p.function())
+	dryRun := "'--dry-run[prints the plan]' "
+	if len(p.Verbs) == 0 {
+		dryRun = ""
+	}
+	fmt.Fprintf(&text, "\t*) _arguments %s'--help[says what it does]' ;;\n\tesac\n}\n%s \"$@\"\n", dryRun, p.function())
 	_, err := io.WriteString(w, text.String())
 	return err
 }

@@ -101,7 +101,7 @@ func (p *roff) command(c Command) {
 		p.line(escape(paragraph))
 	}
 	c.Flags().VisitAll(func(f *pflag.Flag) {
-		_, does := pflag.UnquoteUsage(f)
+		_, does := shown(f)
 		p.macro("TP")
 		p.macro("B", escape(flagWord(f)))
 		p.line(escape(does))

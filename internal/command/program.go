@@ -46,6 +46,7 @@ func (p *Program) Run(argv []string, io Stdio) int {
 	// Writing to a peer that is gone is an error like any other: an agent that died of it
 	// would take nothing back. (Ignored signals are inherited by programs, these are not.)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	argv = HelpOf(argv)
 	if len(argv) == 0 || IsHelp(argv[0]) {
 		p.usage(io.Out)
 		if len(argv) == 0 {
