@@ -32,7 +32,7 @@ func commands() []command.Command {
 			Sentence: "Is an alert agent of Pacemaker: it reads CRM_alert_* from the environment.",
 		},
 		{
-			Name: "rgmanager", Args: "SERVICE STATE OWNER LAST-OWNER", Least: 0, Most: anyWords, Setup: accept(entrance.Rgmanager),
+			Name: "rgmanager", Args: "SERVICE STATE FLAGS OWNER LAST-OWNER", Least: 0, Most: anyWords, Setup: accept(entrance.Rgmanager),
 			Sentence: "Takes a change of a service's state from rgmanager, in its own words.",
 		},
 		{
@@ -69,7 +69,7 @@ func commands() []command.Command {
 		{
 			Name: "status", Setup: setupStatus,
 			Sentence: "Shows what waits in the spool of this node, and how the last deliveries ended.",
-			More:     []string{command.StatusOfLooking},
+			More:     []string{"On a front-end it shows what the last reconcile found. --json is the same for programs.", command.StatusOfLooking},
 		},
 	}
 }
