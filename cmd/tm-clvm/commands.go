@@ -136,9 +136,10 @@ func tmclvm(argv []string, io command.Stdio) int {
 		return agent.Confined(argv[1])
 	}
 	p := program()
+	argv = command.HelpOf(argv)
 	if isForPeople(argv) {
 		if command.IsHelp(argv[1]) {
-			fmt.Fprint(io.Out, "tm-clvm ", opennebula.Usage("mkimage"), "\nFor people:\n")
+			fmt.Fprint(io.Out, "tm-clvm ", opennebula.Usage("mkimage"), "\n", manners("mkimage", false), "\nFor people:\n")
 		}
 		p.Verbs = slices.DeleteFunc(p.Verbs, func(v command.Verb) bool { return v.Name == "mkimage" })
 	}

@@ -36,6 +36,11 @@ func TestHelp(t *testing.T) {
 		status, text, _ := tmClvm(verb, "--help")
 		assert.Zero(t, status)
 		assert.Contains(t, text, "tm-clvm "+verb+" ")
+		assert.Contains(t, text, "docs/verbs.md")
+		_, same, _ := tmClvm("help", verb)
+		assert.Equal(t, text, same)
+		_, err := opennebula.ParseTM(verb, exampleWords(verb))
+		assert.NoError(t, err, "the example of %s", verb)
 	}
 	for _, verb := range datastore.Verbs() {
 		for _, word := range []string{"datastore/" + verb, "/var/lib/one/remotes/datastore/clvm/" + verb} {

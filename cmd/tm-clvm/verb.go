@@ -31,7 +31,7 @@ func runVerb(ctx context.Context, verb string, argv []string, io command.Stdio) 
 		if isDatastore {
 			usage = datastoreVerb + datastore.Usage(ofDatastore)
 		}
-		fmt.Fprint(io.Out, "tm-clvm ", usage)
+		fmt.Fprint(io.Out, "tm-clvm ", usage, "\n", manners(verb, isDatastore))
 		return 0
 	}
 	dryRun := slices.Contains(argv, "--dry-run")
@@ -54,6 +54,42 @@ func runVerb(ctx context.Context, verb string, argv []string, io command.Stdio) 
 	report.Error(err)
 	report.Close()
 	return opennebula.ExitStatus(err)
+}
+
+// manners of a verb, for people who call one by hand.
+func manners(verb string, ofDatastore bool) string {
+	if ofDatastore {
+		return `DOCUMENT is DS_DRIVER_ACTION_DATA in base64 (oned's log has it), - has it read from standard input;
+ID is that of the image, or of the datastore. --dry-run prints the plan of the call and changes nothing:
+
+  tm-clvm ` + verb + ` --dry-run DOCUMENT 7
+
+docs/datastore.md says what happens, and what a crash leaves.
+`
+	}
+	return `HOME is DATASTORES/SYSTEM_DS_ID/VM_ID. SOURCE is FRONTEND:PATH of an image file, or FRONTEND:lv-oneimg-N of
+one on the SAN. --dry-run prints the plan of the call and changes nothing; as oneadmin, of a VM that oned has:
+
+  tm-clvm ` + verb + ` --dry-run ` + strings.Join(exampleWords(verb), " ") + `
+
+docs/verbs.md says what happens, and what a crash leaves.
+`
+}
+
+// exampleWords are arguments that a verb of the transfer manager takes, those that it may go
+// without left out.
+func exampleWords(verb string) []string {
+	values := strings.NewReplacer("OLD_HOST", "node1", "NEW_HOST", "node2", "HOST", "node1", "HOME", "/var/lib/one/datastores/0/42",
+		"[/disk.N]", "/disk.0", "disk.N", "disk.0", "SOURCE", "fe:/var/lib/one/datastores/1/8d2a0cf9", "FILE…", "/var/lib/one/vms/42/context.sh",
+		"MIB", "1024", "FORMAT", "ext4", "SNAPSHOT", "0", "INCREMENT", "-1", "DISK[:DISK…]", "0", "DISK", "0",
+		"DEPLOY_ID", "one-42", "VM_ID", "42", "IMAGE_ID", "7", "SYSTEM_DS_ID", "0", "DS_ID", "1")
+	var words []string
+	for _, word := range strings.Fields(verbArgs(verb)) {
+		if !strings.HasPrefix(word, "[") {
+			words = append(words, values.Replace(word))
+		}
+	}
+	return words
 }
 
 func newDriver(report *opennebula.Reporter, io command.Stdio) (*tm.Driver, *agent.Client, error) {

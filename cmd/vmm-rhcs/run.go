@@ -36,6 +36,7 @@ func vmmrhcs(argv []string, io stdio) int {
 		usage(io.err)
 		return 2
 	}
+	argv = command.HelpOf(argv)
 	first, rest := argv[0], argv[1:]
 	switch {
 	case first == "--help" || first == "-h" || first == "help":
@@ -158,9 +159,9 @@ func usage(w io.Writer) {
   vmm-rhcs resource ACTION     Pacemaker's resource agent (ocf:one-clvm:VirtualDomain)
   vmm-rhcs libvirt-hook …      libvirt's hook, where the cluster manager activates no volumes
 
-On a front-end:
+For people, on a front-end:
 `)
-	for _, c := range commands() {
+	for _, c := range people().All() {
 		fmt.Fprintf(w, "  %-16s %s\n", c.Name, c.Sentence)
 	}
 	fmt.Fprint(w, "\nVerbs:\n")

@@ -73,7 +73,15 @@ func TestHelp(t *testing.T) {
 		status, usage, _ := call(verb, "--help")
 		assert.Zero(t, status)
 		assert.True(t, strings.HasPrefix(usage, "vmm-rhcs "+verb+" "), usage)
+		_, same, _ := call("help", verb)
+		assert.Equal(t, usage, same)
 	}
+	for _, c := range people().All() {
+		assert.Contains(t, stdout, "  "+c.Name+" ")
+	}
+	status, usage, _ := call("frontend-ha", "show", "--help")
+	assert.Zero(t, status)
+	assert.Contains(t, usage, "--twin")
 	status, stdout, _ = call("version")
 	assert.Zero(t, status)
 	assert.Contains(t, stdout, "vmm-rhcs ")
