@@ -40,13 +40,14 @@ type node struct {
 
 	disks  map[string]string // of the running domain, by target
 	nics   []string
-	report string // of crm_mon, where there is a cluster; down where that does not answer
-	peer   *node  // where migrations go
-	memory string // KiB that it may have at most
-	holds  bool   // the guest does not let go of a device
-	stats  string // answer of domstats
-	dies   int    // after that many calls that change something, the process dies
-	asked  int    // how often domstats was called
+	report string        // of crm_mon, where there is a cluster; down where that does not answer
+	peer   *node         // where migrations go
+	memory string        // KiB that it may have at most
+	holds  bool          // the guest does not let go of a device
+	stats  string        // answer of domstats
+	dies   int           // after that many calls that change something, the process dies
+	asked  int           // how often domstats was called
+	limit  time.Duration // that the last create or restore was given
 }
 
 func newNode(t *testing.T) *node {
@@ -124,6 +125,9 @@ func (n *node) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 	}
 	switch verb {
 	case "create", "restore":
+		if deadline, ok := ctx.Deadline(); ok {
+			n.limit = time.Until(deadline)
+		}
 		text, err := io.ReadAll(c.Stdin)
 		if err != nil {
 			return run.Result{}, err

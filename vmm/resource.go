@@ -165,6 +165,8 @@ func (c *resourceCall) do(ctx context.Context, verb cluster.Verb) error {
 // start: proof that no other node has the disks, all of them exclusively here, then the
 // domain. A start that fails leaves neither.
 func (c *resourceCall) start(ctx context.Context) error {
+	// No guest is asked to shut down: libvirt has the time, but for what takes a failure back.
+	c.service.Patience.Settle = max(c.service.Patience.Start-destroying, c.service.Patience.Start/2)
 	if err := c.proof(ctx); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -50,6 +51,15 @@ func TestResourceStart(t *testing.T) {
 	status, _ = n.call(t, "start", nil)
 	assert.Equal(t, ocfSuccess, status, "it runs")
 	assert.Len(t, n.calls, 2)
+}
+
+// By default a shutdown may take longer than a start: that leaves nothing of a stop's time, and
+// is nothing to a start.
+func TestResourceStartHasTheTimeOfItsOperation(t *testing.T) {
+	n := defined(t)
+	status, stderr := n.call(t, "start", map[string]string{"OCF_RESKEY_shutdown": "300s", "OCF_RESKEY_CRM_meta_timeout": "120000"})
+	require.Equal(t, ocfSuccess, status, stderr)
+	assert.Greater(t, n.limit, time.Minute)
 }
 
 func TestResourceStartThatFails(t *testing.T) {
