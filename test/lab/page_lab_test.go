@@ -102,3 +102,20 @@ func (c typed) asks() (question, answer string) {
 // finds says whether the command is seen to find something that is not as it must be, which its
 // status says, too.
 func (c typed) finds() bool { return finding.MatchString(strings.Join(c.shown, "\n")) }
+
+// What a page shows is found in what came, and in nothing else.
+func TestShownOutput(t *testing.T) {
+	shown := typed{shown: []string{"ID: 0", "…", "HOST : … (…)", "done "}}
+	for came, right := range map[string]bool{
+		"ID: 0\nHOST : node1 (up)\ndone\n":           true,
+		"ID: 0\nmore\nmore\nHOST : node1 ()\ndone\n": true,
+		"ID: 1\nHOST : node1 (up)\ndone\n":           false,
+		"ID: 0\nHOST : node1\ndone\n":                false,
+		"ID: 0\nHOST : node1 (up)\ndone\nmore\n":     false,
+		"first\nID: 0\nHOST : node1 (up)\ndone\n":    false,
+		"": false,
+	} {
+		assert.Equal(t, right, regexp.MustCompile(shown.pattern()).MatchString(came), came)
+	}
+	assert.Len(t, finding.FindAllString("ok    a\nwarn  b\n      fix\nfail  c\n", -1), 2)
+}
