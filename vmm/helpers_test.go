@@ -47,7 +47,7 @@ type node struct {
 	stats  string        // answer of domstats
 	dies   int           // after that many calls that change something, the process dies
 	asked  int           // how often domstats was called
-	limit  time.Duration // that the last create or restore was given
+	limit  time.Duration // that the last create, restore or shutdown was given
 }
 
 func newNode(t *testing.T) *node {
@@ -100,6 +100,9 @@ func (n *node) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 		return n.tool(c)
 	}
 	verb := c.Args[2]
+	if deadline, limited := ctx.Deadline(); limited && verb == "shutdown" {
+		n.limit = time.Until(deadline)
+	}
 	switch verb {
 	case "domstate":
 		return n.domstate()

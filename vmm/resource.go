@@ -110,8 +110,12 @@ type resourceCall struct {
 // killed, and a stop that is killed costs the node.
 const margin = 5 * time.Second
 
-// destroying is what a stop keeps for a guest that ignores it.
-const destroying = 20 * time.Second
+// destroying is what a stop keeps for a guest that ignores it; asking is the most of it that
+// a request to shut down may take to be accepted.
+const (
+	destroying = 20 * time.Second
+	asking     = destroying / 2
+)
 
 // call reads the parameters: all that is about the VM comes from the path of its
 // definition, which has to be below HOME_BASE.
@@ -159,7 +163,11 @@ func (c *resourceCall) log(format string, args ...any) {
 func (c *resourceCall) do(ctx context.Context, verb cluster.Verb) error {
 	stack := &standalone.Stack{Hypervisor: c.virsh, Document: func() (string, error) { return c.job.document(ctx) }}
 	x := &cluster.Executor{Stack: stack, Runner: c.Runner, Clock: c.Clock, Log: c.log, Volumes: c.job.activate}
-	return x.Do(ctx, cluster.Order{Verb: verb, Service: c.service})
+	service := c.service
+	if verb == cluster.VerbShutdown {
+		service.Patience.Settle = min(service.Patience.Settle, asking)
+	}
+	return x.Do(ctx, cluster.Order{Verb: verb, Service: service})
 }
 
 // start: proof that no other node has the disks, all of them exclusively here, then the
@@ -192,13 +200,13 @@ func (c *resourceCall) proof(ctx context.Context) error {
 	return c.job.volumes.proof(ctx, disks)
 }
 
-// stop asks the guest, then destroys it, and lets go of the volumes only when the
-// hypervisor has said that the domain is gone. A hypervisor that does not answer is a
+// stop asks the guest, destroys it if that did not end it, and lets go of the volumes only
+// when the hypervisor has said that the domain is gone. A hypervisor that does not answer is a
 // failure: the node is fenced then.
 func (c *resourceCall) stop(ctx context.Context) error {
 	err := c.do(ctx, cluster.VerbShutdown)
-	if errors.Is(err, cluster.ErrTimeout) {
-		c.log("%s did not shut down in %s: destroying it", c.service.Name, c.service.Patience.Shutdown)
+	if err != nil { // whatever it is: a stop that fails costs the node and every other VM on it
+		c.log("%s did not shut down: %v: destroying it", c.service.Name, err)
 		err = c.do(ctx, cluster.VerbCancel)
 	}
 	if err == nil {

@@ -2,6 +2,7 @@ package vmm
 
 import (
 	"bytes"
+	"context"
 	"encoding/xml"
 	"errors"
 	"os"
@@ -109,6 +110,26 @@ func TestResourceStopDestroysAGuestThatIgnoresIt(t *testing.T) {
 	assert.Equal(t, ocfSuccess, status)
 	assert.Equal(t, []string{"virsh shutdown one-42", "virsh destroy one-42", off}, n.calls)
 	assert.LessOrEqual(t, n.now.Sub(began).Seconds(), 60.0, "within the timeout of the operation")
+}
+
+// TestResourceStopDestroysAGuestThatCannotBeAsked: one hung guest does not cost the node.
+func TestResourceStopDestroysAGuestThatCannotBeAsked(t *testing.T) {
+	for name, failure := range map[string]error{
+		"refused": errors.New("cannot acquire state change lock"), "too late": context.DeadlineExceeded,
+	} {
+		n := defined(t)
+		n.state = "running"
+		n.fail["virsh shutdown"] = failure
+		status, stderr := n.call(t, "stop", map[string]string{"OCF_RESKEY_shutdown": "5s"})
+		assert.Equal(t, ocfSuccess, status, name)
+		assert.Positive(t, n.limit, name)
+		assert.LessOrEqual(t, n.limit, asking, "the rest is for the end of it")
+		assert.Equal(t, []string{"virsh shutdown one-42", "virsh destroy one-42", off}, n.calls, name)
+		assert.Contains(t, stderr, failure.Error(), name)
+		n.state, n.fail["virsh destroy"] = "running", failure
+		status, _ = n.call(t, "stop", nil)
+		assert.Equal(t, ocfGeneric, status, "it may run: the node has to be fenced")
+	}
 }
 
 // TestResourceStopNeedsNoFile: unlike that of ocf:heartbeat:VirtualDomain, a stop does not
