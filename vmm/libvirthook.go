@@ -5,13 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/beevik/etree"
 
 	"one-clvm/cluster"
+	"one-clvm/internal/failpoint"
 	"one-clvm/lvm"
 	"one-clvm/opennebula"
 	"one-clvm/vmm/domain"
@@ -43,6 +48,8 @@ func (h *LibvirtHook) Do(ctx context.Context, argv []string, document io.Reader)
 	}
 	var err error
 	switch argv[1] + " " + argv[2] {
+	case "migrate begin":
+		err = h.announce(vm)
 	case "prepare begin":
 		err = h.prepare(ctx, vm, document)
 	case "release end":
@@ -63,7 +70,8 @@ func (h *LibvirtHook) job(vm int) *job {
 
 // prepare: the disks are the VM's own, and active on this node alone. A domain that comes by
 // a migration finds them shared, in the window that the transfer manager has opened; without
-// one the lock manager refuses, and the migration ends where it began.
+// one the lock manager refuses, and the migration ends where it began. It refuses any other
+// start on disks that are shared, too: the VM may run on the other node still.
 func (h *LibvirtHook) prepare(ctx context.Context, vm int, document io.Reader) error {
 	j := h.job(vm)
 	ds, err := j.volumes.datastore(ctx)
@@ -80,19 +88,67 @@ func (h *LibvirtHook) prepare(ctx context.Context, vm int, document io.Reader) e
 	if err := onlyOwn(document, disks, path.Join(h.Config.HomeBases[0], "*", strconv.Itoa(vm), "*")); err != nil {
 		return err
 	}
-	shared := 0
-	for _, volume := range disks {
-		if volume.Mode == lvm.Shared {
-			shared++
-		}
-	}
-	if len(disks) == 0 || shared == len(disks) {
-		return nil
+	arriving, err := h.arriving(vm)
+	if err != nil || len(disks) == 0 || arriving && inWindow(disks, h.Clock.Now()) {
+		return err
 	}
 	if err := j.volumes.proof(ctx, disks); err != nil {
 		return err
 	}
 	return j.volumes.set(ctx, Here, lvm.Exclusive, nil)
+}
+
+// arrival is how long a migration that is announced may take until the domain is prepared,
+// which libvirt does next.
+const arrival = time.Minute
+
+func (h *LibvirtHook) announcement(vm int) string {
+	return filepath.Join(h.Config.LockDir, "arriving-"+opennebula.ServiceName(vm))
+}
+
+// announce keeps until when the domain that libvirt prepares next comes by a migration.
+// Crash: what is left, or cut off, is over by itself.
+func (h *LibvirtHook) announce(vm int) error {
+	if err := os.MkdirAll(h.Config.LockDir, 0o700); err != nil {
+		return fmt.Errorf("announce the migration: %w", err)
+	}
+	failpoint.Hit("libvirthook.announcing")
+	until := strconv.FormatInt(h.Clock.Now().Add(arrival).Unix(), 10)
+	if err := os.WriteFile(h.announcement(vm), []byte(until), 0o600); err != nil {
+		return fmt.Errorf("announce the migration: %w", err)
+	}
+	failpoint.Hit("libvirthook.announced")
+	return nil
+}
+
+// arriving says whether a migration of the VM is announced, and forgets it: it counts for one
+// start. One that cannot be read is none.
+func (h *LibvirtHook) arriving(vm int) (bool, error) {
+	text, err := os.ReadFile(h.announcement(vm))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil {
+		err = os.Remove(h.announcement(vm))
+	}
+	if err != nil {
+		return false, fmt.Errorf("announced migration: %w", err)
+	}
+	failpoint.Hit("libvirthook.arriving")
+	until, err := strconv.ParseInt(string(text), 10, 64)
+	return err == nil && h.Clock.Now().Before(time.Unix(until, 0)), nil
+}
+
+// inWindow: all disks are shared for a live migration whose window is not over.
+func inWindow(disks map[int]lvm.Volume, now time.Time) bool {
+	for _, volume := range disks {
+		window := volume.Tags.Get(lvm.TagMigrating)
+		until, err := strconv.ParseInt(window[strings.LastIndexByte(window, ':')+1:], 10, 64)
+		if volume.Mode != lvm.Shared || err != nil || !now.Before(time.Unix(until, 0)) {
+			return false
+		}
+	}
+	return true
 }
 
 // harmless attributes of a disk's source name no other place.

@@ -2,8 +2,12 @@ package vmm
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -45,18 +49,69 @@ func TestLibvirtHookLetsTheRestPass(t *testing.T) {
 	require.Error(t, n.hook(t, n.own(), "one-42"))
 }
 
-// TestLibvirtHookKeepsTheWindow: a migration that the transfer manager has prepared finds
-// the volumes shared on both nodes; one that it has not ends at the lock manager's word.
-func TestLibvirtHookKeepsTheWindow(t *testing.T) {
-	n := newNode(t)
+// window has all of the VM's disks shared for a migration that is to end at a time.
+func (n *node) window(until time.Time) {
 	for i := range n.volumes {
 		n.volumes[i].Mode = lvm.Shared
+		n.volumes[i].Tags = n.volumes[i].Tags.With(fmt.Sprintf("migrating=node1:node2:%d", until.Unix()))
 	}
+	n.fail["here: activate exclusive"] = errors.New("volume is locked by another node: node1")
+}
+
+// TestLibvirtHookKeepsTheWindow: a migration that the transfer manager has prepared finds
+// the volumes shared on both nodes.
+func TestLibvirtHookKeepsTheWindow(t *testing.T) {
+	n := newNode(t)
+	n.window(n.now.Add(time.Hour))
+	require.NoError(t, n.hook(t, n.own(), "one-42", "migrate", "begin", "-"))
 	require.NoError(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"))
 	assert.Empty(t, n.calls)
-	n.volumes[0].Mode = lvm.Off
-	n.fail["here: activate exclusive"] = errors.New("volume is locked by another node: node2")
-	require.ErrorContains(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"), "node2")
+	require.ErrorContains(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"), "node1", "one arrival is one start")
+}
+
+// TestLibvirtHookStartsOnSharedDisksForAMigrationOnly: with any other start the VM may run on
+// the other node still; the lock manager knows.
+func TestLibvirtHookStartsOnSharedDisksForAMigrationOnly(t *testing.T) {
+	for name, change := range map[string]func(*testing.T, *node){
+		"no migration arrives":   func(_ *testing.T, n *node) { n.window(n.now.Add(time.Hour)) },
+		"one of another VM does": func(t *testing.T, n *node) { n.window(n.now.Add(time.Hour)); announced(t, n, "one-4") },
+		"one has, a minute ago": func(t *testing.T, n *node) {
+			n.window(n.now.Add(time.Hour))
+			announced(t, n, "one-42")
+			n.now = n.now.Add(arrival)
+		},
+		"the window is over": func(t *testing.T, n *node) { n.window(n.now); announced(t, n, "one-42") },
+		"there is no window": func(t *testing.T, n *node) {
+			n.window(n.now.Add(time.Hour))
+			n.volumes[1].Tags = lvm.DiskTags(42, 1, 101)
+			announced(t, n, "one-42")
+		},
+		"one of the disks is not": func(t *testing.T, n *node) {
+			n.window(n.now.Add(time.Hour))
+			n.volumes[0].Mode = lvm.Off
+			announced(t, n, "one-42")
+		},
+		"an announcement was cut off": func(t *testing.T, n *node) { n.window(n.now.Add(time.Hour)); announced(t, n, "one-42"); cutOff(t, n) },
+	} {
+		n := newNode(t)
+		change(t, n)
+		require.ErrorContains(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"), "node1", name)
+		assert.Equal(t, []string{exclusive}, n.calls, name)
+	}
+}
+
+// announced has libvirt say that a domain arrives.
+func announced(t *testing.T, n *node, name string) {
+	t.Helper()
+	require.NoError(t, n.hook(t, n.own(), name, "migrate", "begin", "-"))
+}
+
+func cutOff(t *testing.T, n *node) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(n.config().LockDir, "*"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	require.NoError(t, os.Truncate(files[0], 0))
 }
 
 func TestLibvirtHookRefuses(t *testing.T) {
