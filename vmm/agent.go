@@ -8,7 +8,6 @@ import (
 	"io"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -148,7 +147,7 @@ func (j *job) activate(ctx context.Context, mode lvm.Mode) error {
 		if ds == opennebula.None {
 			return nil // it has none
 		}
-		v.ds, v.home = ds, path.Join(j.Config.HomeBases[0], strconv.Itoa(ds), strconv.Itoa(v.vm))
+		v.ds, v.home = ds, j.Config.homeOf(ds, v.vm)
 	}
 	return v.set(ctx, Here, mode, nil)
 }

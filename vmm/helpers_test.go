@@ -37,6 +37,7 @@ type node struct {
 	calls    []string
 	now      time.Time
 	base     string
+	first    string // a HOME_BASE before it
 
 	disks  map[string]string // of the running domain, by target
 	nics   []string
@@ -64,7 +65,11 @@ func newNode(t *testing.T) *node {
 func (n *node) home() string { return filepath.Join(n.base, "101", "42") }
 
 func (n *node) config() Config {
-	return Config{HomeBases: []string{n.base}, Hypervisor: "qemu:///system", MigrationURI: "qemu+ssh://%s/system", LockDir: filepath.Join(n.base, "locks"), Remotes: "/var/tmp/one", Owner: "oneadmin"}
+	bases := []string{n.base}
+	if n.first != "" {
+		bases = []string{n.first, n.base}
+	}
+	return Config{HomeBases: bases, Hypervisor: "qemu:///system", MigrationURI: "qemu+ssh://%s/system", LockDir: filepath.Join(n.base, "locks"), Remotes: "/var/tmp/one", Owner: "oneadmin"}
 }
 
 // death is that of the process: nothing is taken back.
@@ -253,7 +258,7 @@ func (n *node) Do(_ context.Context, host string, q agent.Request) (agent.Result
 	case agent.OpMonitor:
 		return agent.Result{Info: &lvm.GroupInfo{Name: q.Group, LockManager: n.manager}}, nil
 	}
-	return agent.Result{}, n.note(fmt.Sprintf("%s: %s %s of VM %d in %s", host, q.Op, q.Activate, q.VM, q.Home[len(n.base):]))
+	return agent.Result{}, n.note(fmt.Sprintf("%s: %s %s of VM %d in %s", host, q.Op, q.Activate, q.VM, strings.TrimPrefix(q.Home, n.base)))
 }
 
 // Now implements cluster.Clock.

@@ -79,13 +79,13 @@ func (h *LibvirtHook) prepare(ctx context.Context, vm int, document io.Reader) e
 		return err
 	}
 	if ds != opennebula.None {
-		j.volumes.ds, j.volumes.home = ds, path.Join(h.Config.HomeBases[0], strconv.Itoa(ds), strconv.Itoa(vm))
+		j.volumes.ds, j.volumes.home = ds, h.Config.homeOf(ds, vm)
 	}
 	disks, err := j.volumes.owned(ctx)
 	if err != nil {
 		return err
 	}
-	if err := onlyOwn(document, disks, path.Join(h.Config.HomeBases[0], "*", strconv.Itoa(vm), "*")); err != nil {
+	if err := onlyOwn(document, disks, h.Config.filesOf(vm)); err != nil {
 		return err
 	}
 	arriving, err := h.arriving(vm)
@@ -151,12 +151,22 @@ func inWindow(disks map[int]lvm.Volume, now time.Time) bool {
 	return true
 }
 
+// filesOf are patterns of the files in the VM's homes: a VM without disks has no datastore
+// that the hook could know.
+func (c *Config) filesOf(vm int) []string {
+	var out []string
+	for _, base := range c.HomeBases {
+		out = append(out, path.Join(base, "*", strconv.Itoa(vm), "*"))
+	}
+	return out
+}
+
 // harmless attributes of a disk's source name no other place.
 var harmless = []string{"startupPolicy", "index"}
 
 // onlyOwn: every disk is a volume of the VM, or a file in its home. The file that a cluster
 // starts a VM from lies where oneadmin can write.
-func onlyOwn(document io.Reader, disks map[int]lvm.Volume, files string) error {
+func onlyOwn(document io.Reader, disks map[int]lvm.Volume, files []string) error {
 	doc := etree.NewDocument()
 	doc.ReadSettings = etree.ReadSettings{MaxDepth: 32}
 	if _, err := doc.ReadFrom(io.LimitReader(document, maxDefinition)); err != nil {
@@ -174,8 +184,11 @@ func onlyOwn(document io.Reader, disks map[int]lvm.Volume, files string) error {
 			if slices.Contains(harmless, a.Key) {
 				continue
 			}
-			inHome, err := path.Match(files, path.Clean(a.Value))
-			if !own[a.Value] && (!inHome || err != nil) {
+			inHome := slices.ContainsFunc(files, func(pattern string) bool {
+				match, err := path.Match(pattern, path.Clean(a.Value))
+				return match && err == nil
+			})
+			if !own[a.Value] && !inHome {
 				return fmt.Errorf("%w: the disk %s=%s is neither a volume of the VM nor a file in its home", domain.ErrRefused, a.Key, a.Value)
 			}
 		}

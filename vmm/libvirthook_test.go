@@ -37,6 +37,22 @@ func TestLibvirtHookActivatesBeforeTheStart(t *testing.T) {
 	assert.Equal(t, []string{exclusive, off}, n.calls)
 }
 
+// TestLibvirtHookFindsTheHome: HOME_BASE may be several directories, and the agent's lock is
+// that of the home.
+func TestLibvirtHookFindsTheHome(t *testing.T) {
+	n := newNode(t)
+	n.first = t.TempDir()
+	require.NoError(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"))
+	require.NoError(t, n.hook(t, n.own(), "one-42", "release", "end", "-"))
+	assert.Equal(t, []string{exclusive, off}, n.calls)
+	stranger := strings.ReplaceAll(own, "HOME", n.first+"/../101/42")
+	require.ErrorIs(t, n.hook(t, stranger, "one-42", "prepare", "begin", "-"), domain.ErrRefused)
+	require.NoError(t, os.Remove(n.home()))
+	n.calls = nil
+	require.NoError(t, n.hook(t, n.own(), "one-42", "release", "end", "-"))
+	assert.Equal(t, []string{"here: activate off of VM 42 in " + n.first + "/101/42"}, n.calls, "a home that is gone keeps no disk active")
+}
+
 func TestLibvirtHookLetsTheRestPass(t *testing.T) {
 	n := newNode(t)
 	for _, argv := range [][]string{

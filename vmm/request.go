@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -181,6 +182,17 @@ func (q *Request) validateHome(c *Config) error {
 		}
 	}
 	return fmt.Errorf("home %q is not HOME_BASE/%d/%d (HOME_BASE is %s)", q.Home, q.DS, q.VM, strings.Join(c.HomeBases, " "))
+}
+
+// homeOf is the VM's home: that in the first HOME_BASE that has one.
+func (c *Config) homeOf(ds, vm int) string {
+	below := path.Join(strconv.Itoa(ds), strconv.Itoa(vm))
+	for _, base := range c.HomeBases {
+		if info, err := os.Lstat(path.Join(base, below)); err == nil && info.IsDir() {
+			return path.Join(base, below)
+		}
+	}
+	return path.Join(c.HomeBases[0], below)
 }
 
 // definitionName is the file in the home that a cluster starts the VM from: one path for
