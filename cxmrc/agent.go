@@ -71,12 +71,21 @@ var Agent = Registry{
 // nobody else's to write (ErrUntrusted): whoever writes it decides what root does.
 func LoadAgent(path string) (*Config, error) { return loadTrusted(path, Agent, 0) }
 
+// missing is what to do where a file is not there.
+var missing = map[string]string{
+	filepath.Base(AgentPath): "this machine is no node: run it on one, or here with --cluster or --node where the command has them; tm-clvm setup node makes a node",
+	filepath.Base(HookPath):  "the hook is not set up here: hook.conf.example is a beginning, docs/hook.md says how",
+}
+
 // loadTrusted looks at the opened file, so that it cannot be exchanged in between. A
 // symbolic link is refused: the directory that counts would be another one.
 func loadTrusted(path string, registry Registry, owner uint32) (_ *Config, err error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ELOOP) {
 		return nil, fmt.Errorf("%s: %w: it is a symbolic link; put the file itself there", path, ErrUntrusted)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w; %s", path, fs.ErrNotExist, missing[filepath.Base(path)])
 	}
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)

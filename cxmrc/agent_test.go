@@ -73,6 +73,10 @@ func (noOwner) Sys() any { return nil }
 
 func TestAgentFileMustExistAndName(t *testing.T) {
 	_, err := LoadAgent(filepath.Join(t.TempDir(), "agent.conf"))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.ErrorContains(t, err, "this machine is no node")
+	_, err = LoadHook(filepath.Join(t.TempDir(), "hook.conf"))
+	require.ErrorContains(t, err, "the hook is not set up here")
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.ErrorIs(t, checkDirectory(filepath.Join(t.TempDir(), "none"), 0), os.ErrNotExist)
 
