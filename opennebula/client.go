@@ -79,7 +79,7 @@ type Client struct {
 	commands commands
 }
 
-// NewClient makes a client; it does not connect. ErrAuth without credentials.
+// NewClient makes a client; it does not connect. ErrNoCredentials.
 func NewClient(config Config) (*Client, error) {
 	endpoint, session := config.Endpoint, config.Session
 	var err error

@@ -275,14 +275,14 @@ func TestCredentials(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(home+"/auth", []byte("hush-hush\n"), 0o600))
 	_, err = NewClient(Config{})
-	require.ErrorIs(t, err, ErrAuth)
+	require.ErrorIs(t, err, ErrNoCredentials)
 	require.ErrorContains(t, err, home+"/auth")
 	assert.NotContains(t, err.Error(), "hush")
 
 	_, err = NewClient(Config{AuthFile: home + "/none"})
-	require.ErrorIs(t, err, ErrAuth)
+	require.ErrorIs(t, err, ErrNoCredentials)
 	_, err = NewClient(Config{AuthFile: home})
-	require.ErrorIs(t, err, ErrAuth)
+	require.ErrorIs(t, err, ErrNoCredentials)
 
 	t.Setenv("HOME", "")
 	t.Setenv("ONE_AUTH", "")

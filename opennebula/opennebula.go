@@ -19,6 +19,8 @@ var (
 	ErrUsage = errors.New("bad arguments")
 	// ErrAuth: oned does not accept the credentials, or the user may not do this.
 	ErrAuth = errors.New("OpenNebula refuses the credentials")
+	// ErrNoCredentials: there are none here to ask oned with; it was not asked.
+	ErrNoCredentials = errors.New("no credentials for OpenNebula")
 	// ErrNoSuchObject: oned knows no object of that id.
 	ErrNoSuchObject = errors.New("OpenNebula knows no such object")
 	// ErrUnreachable: the API gave no answer; nothing is known about the object.

@@ -34,17 +34,17 @@ func readSession(files []string) (Session, error) {
 			continue
 		}
 		if err != nil {
-			return "", fmt.Errorf("%w: %w; let the user that runs the drivers read the file", ErrAuth, err)
+			return "", fmt.Errorf("%w: %w; run it as oneadmin, or let this user read the file", ErrNoCredentials, err)
 		}
 		line, _, _ := strings.Cut(string(text), "\n")
 		session := strings.TrimSpace(line)
 		if user, secret, ok := strings.Cut(session, ":"); !ok || user == "" || secret == "" {
-			return "", fmt.Errorf("%w: the first line of %s is not USER:PASSWORD; correct it", ErrAuth, file)
+			return "", fmt.Errorf("%w: the first line of %s is not USER:PASSWORD; correct it", ErrNoCredentials, file)
 		}
 		return Session(session), nil
 	}
-	return "", fmt.Errorf("%w: none of %s exists; put USER:PASSWORD into one of them",
-		ErrAuth, strings.Join(files, ", "))
+	return "", fmt.Errorf("%w: none of %s exists; run it on the front-end, as oneadmin, or put USER:PASSWORD into one of them",
+		ErrNoCredentials, strings.Join(files, ", "))
 }
 
 // authFiles are the places of the credentials, in OpenNebula's own order.

@@ -69,6 +69,7 @@ func TestWrongWords(t *testing.T) {
 		if words[0] != "agent" {
 			assert.NotEmpty(t, stderr, words)
 		}
+		assert.NotContains(t, stderr, "credentials", words)
 	}
 }
 

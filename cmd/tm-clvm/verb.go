@@ -42,7 +42,11 @@ func runVerb(ctx context.Context, verb string, argv []string, io command.Stdio) 
 	if versionErr != nil {
 		report.Warn("%v", versionErr)
 	}
-	driver, _, err := newDriver(report, io)
+	err := checkArguments(verb, isDatastore, argv)
+	var driver *tm.Driver
+	if err == nil {
+		driver, _, err = newDriver(report, io)
+	}
 	if err == nil {
 		driver.Version, driver.Remotes, driver.DryRun = release, remotes, dryRun
 		if isDatastore {
@@ -90,6 +94,18 @@ func exampleWords(verb string) []string {
 		}
 	}
 	return words
+}
+
+// checkArguments, before anything is looked for that only a front-end has.
+func checkArguments(verb string, ofDatastore bool, argv []string) error {
+	switch {
+	case !ofDatastore:
+		_, err := opennebula.ParseTM(verb, argv)
+		return err
+	case len(argv) == 0:
+		return fmt.Errorf("%w: none given; usage: %s", opennebula.ErrUsage, datastoreVerb+verb+" "+datastore.Arguments)
+	}
+	return nil
 }
 
 func newDriver(report *opennebula.Reporter, io command.Stdio) (*tm.Driver, *agent.Client, error) {
