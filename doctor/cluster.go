@@ -10,6 +10,8 @@ import (
 	"one-clvm/gfs2"
 	"one-clvm/internal/membership"
 	"one-clvm/lvm/lvm2"
+	"one-clvm/opennebula"
+	"one-clvm/opennebula/onedconf"
 )
 
 // sharedGroups are the groups of oned's datastores that a lock manager of lvmlockd serves.
@@ -112,7 +114,7 @@ func members(j *judge) {
 		}
 		for name := range present {
 			if len(j.Oned.Hosts) > 0 && !j.isHost(name) && j.isHost(n.Name) {
-				j.warn(n.Name, fix("", "onehost create %s -i kvm -v kvm", name), "the cluster has a node %s that is no host of OpenNebula: VMs may be started there behind its back", name)
+				j.warn(n.Name, fix("", "%s", j.createHost(name, j.vmmOf(n.Name))), "the cluster has a node %s that is no host of OpenNebula: VMs may be started there behind its back", name)
 			}
 		}
 	})
@@ -148,12 +150,17 @@ func there(present bool) string {
 }
 
 func (v *View) isHost(name string) bool {
+	return slices.ContainsFunc(v.Oned.Hosts, func(h opennebula.Host) bool { return h.Name == name })
+}
+
+// vmmOf is the driver of a host's VMs, which the other nodes of its cluster have, too.
+func (v *View) vmmOf(host string) string {
 	for _, h := range v.Oned.Hosts {
-		if h.Name == name {
-			return true
+		if h.Name == host && h.VMMAD != "" {
+			return h.VMMAD
 		}
 	}
-	return false
+	return onedconf.ClusterDriver
 }
 
 func fencing(j *judge) {

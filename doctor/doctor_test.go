@@ -245,7 +245,7 @@ var faults = []struct {
 	{"no memory for a failover", func(v *View, _, _ *facts.Facts) { v.Oned.Hosts[0].MemUsage, v.Oned.Hosts[1].MemUsage = 2500, 2500 },
 		"memory", "", Warn, "3072 MiB for VMs that need 5000 MiB", "", "onehost list"},
 	{"the hook's way", func(_ *View, one, _ *facts.Facts) { one.FrontEnd.Error = "Permission denied" },
-		"hook way", "node1", Warn, "Permission denied", "node1", "runuser -u oneadmin -- ssh-copy-id frontend"},
+		"hook ssh", "node1", Warn, "Permission denied", "node1", "runuser -u oneadmin -- ssh-copy-id frontend"},
 	{"no -s in oned.conf", func(v *View, _, _ *facts.Facts) {
 		v.Oned.Daemon = must(opennebula.ParseDaemonConfig(strings.NewReader(strings.Replace(daemonConf, " -s shared,clvm", "", 1))))
 	}, "oned.conf", "", Fail, "behind -s", "", setupFrontEnd},
@@ -262,7 +262,7 @@ var faults = []struct {
 		v.Oned.Hosts[0].VMMAD = "kvm"
 		one.Hook = &facts.Reach{}
 		one.Pacemaker = &facts.Pacemaker{Quorate: true, Stonith: true, NoQuorumPolicy: "freeze", Fencing: []string{"f"}, Nodes: map[string]bool{"node1": true, "node2": true}}
-	}, "oned.conf", "node1", Warn, "are kvm's", "", "onehost delete node1 && onehost create node1 -i kvm -v rhcs"},
+	}, "oned.conf", "node1", Warn, "are kvm's", "", "onehost delete node1 && onehost create node1 -i rhcs -v rhcs"},
 	{"no qemu-img", func(v *View, _, _ *facts.Facts) {
 		v.Oned.Daemon = must(opennebula.ParseDaemonConfig(strings.NewReader(strings.Replace(daemonConf, "</OPEN", "<DS_MAD_CONF><NAME>clvm</NAME></DS_MAD_CONF></OPEN", 1))))
 		v.Oned.Datastores = append(v.Oned.Datastores, opennebula.Datastore{ID: 1, DSMAD: "clvm", TMMAD: "clvm", Template: onSAN})
@@ -328,10 +328,10 @@ var faults = []struct {
 	}, "libvirt", "node1", Fail, "user in /etc/libvirt/qemu.conf is not set", "node1", `sed -i -e '/^[[:space:]]*user[[:space:]]*=/d' -e '$a user = "oneadmin"' /etc/libvirt/qemu.conf && systemctl restart libvirtd`},
 	{"the hook's key is not let in", func(_ *View, one, _ *facts.Facts) {
 		one.Hook = &facts.Reach{Host: facts.HookFile, Error: "frontend: Permission denied"}
-	}, "hook way", "node1", Fail, "Permission denied", "", `ssh root@node1 ssh-keygen -y -f /etc/one-clvm/hook.key | sed 's|^|command="/usr/libexec/one-clvm/one-migrate-hook receive",restrict |' >> ~oneadmin/.ssh/authorized_keys`},
+	}, "hook ssh", "node1", Fail, "Permission denied", "", `ssh root@node1 ssh-keygen -y -f /etc/one-clvm/hook.key | sed 's|^|command="/usr/libexec/one-clvm/one-migrate-hook receive",restrict |' >> ~oneadmin/.ssh/authorized_keys`},
 	{"Pacemaker without a hook", func(_ *View, one, _ *facts.Facts) {
 		one.Pacemaker = &facts.Pacemaker{Quorate: true, Stonith: true, NoQuorumPolicy: "freeze", Fencing: []string{"f"}, Nodes: map[string]bool{"node1": true, "node2": true}}
-	}, "hook way", "node1", Warn, "hook.conf names no front-end", "node1", "echo FRONTENDS=frontend >> /etc/one-clvm/hook.conf"},
+	}, "hook ssh", "node1", Warn, "hook.conf names no front-end", "node1", "echo FRONTENDS=frontend >> /etc/one-clvm/hook.conf"},
 	{"a part that did not answer", func(_ *View, one, _ *facts.Facts) { one.Unknown = map[string]string{"homes": "no answer within 20s"} },
 		"unknown", "node1", Warn, "homes could not be looked at", "", ""},
 }

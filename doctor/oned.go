@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"strings"
 
 	"one-clvm/agent/facts"
@@ -57,6 +58,16 @@ func onedConf(j *judge) {
 	j.ok("oned knows the drivers")
 }
 
+// createHost is the command that makes a node a host. Since 5.12 the suite's own probes ask those of
+// a cluster; before, kvm's do, by the driver's poll.
+func (v *View) createHost(node, vmm string) string {
+	im := "kvm"
+	if vmm == onedconf.ClusterDriver && v.FrontEnd.OpenNebula.AtLeast(5, 12, 0) {
+		im = vmm
+	}
+	return fmt.Sprintf("onehost create %s -i %s -v %s", node, im, vmm)
+}
+
 // vmDrivers: the driver of each host's VMs must be known to oned, and be ours where
 // Pacemaker is to keep VMs running.
 func vmDrivers(j *judge) {
@@ -70,7 +81,7 @@ func vmDrivers(j *judge) {
 		}
 		f := j.factsOf(h.Name)
 		if f != nil && f.Pacemaker != nil && name != "" && name != clusterVMM {
-			j.warn(h.Name, fix("", "onehost delete %s && onehost create %s -i kvm -v %s", h.Name, h.Name, clusterVMM), "it runs Pacemaker, and its VMs are %s's: the cluster does not start them on another node. The command wants the host without VMs", name)
+			j.warn(h.Name, fix("", "onehost delete %s && %s", h.Name, j.createHost(h.Name, clusterVMM)), "it runs Pacemaker, and its VMs are %s's: the cluster does not start them on another node. The command wants the host without VMs", name)
 		}
 	}
 }

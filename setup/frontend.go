@@ -21,7 +21,7 @@ type FrontEnd struct {
 
 // Changes are those that its files need; none where nothing is missing.
 func (f FrontEnd) Changes() ([]Change, error) {
-	return changes(f.onedConf, f.snapshots, f.xen, f.hook)
+	return changes(f.onedConf, f.monitor, f.snapshots, f.xen, f.hook)
 }
 
 const restart = "systemctl restart opennebula"
@@ -44,6 +44,28 @@ func (f FrontEnd) onedConf() (Change, error) {
 	}
 	for _, gap := range gaps {
 		c.Why = append(c.Why, gap.Problem)
+	}
+	c.After, c.Then = edited.String(), restart
+	return c, nil
+}
+
+// monitor: since 5.12 the drivers that ask hosts are in a file of their own. One that is not there
+// is not made: a monitord with the suite's section alone would ask no other host.
+func (f FrontEnd) monitor() (Change, error) {
+	c, err := read(filepath.Join(filepath.Dir(f.OnedConf), "monitord.conf"))
+	if err != nil || c.Missing {
+		return Change{}, err
+	}
+	parsed, err := onedconf.Parse(c.Before)
+	if err != nil {
+		return c, fmt.Errorf("%s: %w", c.Path, err)
+	}
+	edited, problem, err := f.Wiring.EditMonitor(parsed)
+	if err != nil {
+		return c, fmt.Errorf("%s: %w", c.Path, err)
+	}
+	if problem != "" {
+		c.Why = []string{problem}
 	}
 	c.After, c.Then = edited.String(), restart
 	return c, nil

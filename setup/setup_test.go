@@ -89,6 +89,29 @@ func TestFrontEnd(t *testing.T) {
 	assert.Empty(t, changes)
 }
 
+// Hosts are asked by the suite's probes, where monitord has drivers of its own.
+func TestMonitor(t *testing.T) {
+	const stock = "DB = [\n  CONNECTIONS = 15\n]\n# theirs\nIM_MAD = [\n    NAME = \"kvm\",\n    EXECUTABLE = \"one_im_ssh\",\n    THREADS = 0\n]\n# rest\n"
+	for _, c := range []struct {
+		release opennebula.Version
+		added   string
+	}{
+		{opennebula.Version{Major: 5, Minor: 10}, ""},
+		{opennebula.Version{Major: 5, Minor: 12}, "\nIM_MAD = [\n    NAME = \"rhcs\",\n    SUNSTONE_NAME = \"KVM, cluster\",\n    EXECUTABLE = \"one_im_ssh\",\n    ARGUMENTS = \"-r 3 -t 15 -w 90 rhcs\",\n    THREADS = 0\n]\n"},
+	} {
+		f := frontEnd(t, "5.4.conf", c.release)
+		file := filepath.Join(filepath.Dir(f.OnedConf), "monitord.conf")
+		put(t, file, stock, 0o644)
+		changes, err := f.Changes()
+		require.NoError(t, err)
+		makeAll(t, changes)
+		assert.Equal(t, strings.Replace(stock, "# rest", c.added+"# rest", 1), get(t, file), c.release)
+		changes, err = f.Changes()
+		require.NoError(t, err)
+		assert.Empty(t, changes, c.release)
+	}
+}
+
 func TestOldFrontEnd(t *testing.T) {
 	f := frontEnd(t, "3.8.conf", three)
 	f.Wiring.Xen = true

@@ -110,6 +110,20 @@ func (w Wiring) vmDriver(c *opennebula.DaemonConfig) []Gap {
 	}}}
 }
 
+// EditMonitor adds to monitord.conf what has hosts asked by the suite's probes: im/rhcs.d and
+// im/rhcs-probes.d. Since 5.12; before, IM_MAD kvm asks by poll. problem is what was missing, ""
+// where nothing is.
+func (w Wiring) EditMonitor(f *File) (after *File, problem string, err error) {
+	if _, there := f.Config().Driver("IM_MAD", ClusterDriver); there || !w.Clusters || !w.since([2]int{5, 12}) {
+		return f, "", nil
+	}
+	after, err = f.add("IM_MAD", section("IM_MAD", []string{
+		assign("NAME", ClusterDriver), assign("SUNSTONE_NAME", "KVM, cluster"), assign("EXECUTABLE", "one_im_ssh"),
+		assign("ARGUMENTS", "-r 3 -t 15 -w 90 "+ClusterDriver), "THREADS = 0",
+	}))
+	return after, fmt.Sprintf("monitord.conf has no IM_MAD %s: the state of the cluster's VMs is not asked of the cluster", ClusterDriver), err
+}
+
 // vmMAD is the section for the cluster's VMs.
 func (w Wiring) vmMAD() string {
 	arguments, kind, defaults := "-t 15 -r 0 "+ClusterDriver, "kvm", "vmm_exec/vmm_exec_kvm.conf"
