@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pmezard/go-difflib/difflib"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -14,7 +13,7 @@ import (
 )
 
 // What oned.md says for each version is what tm-clvm setup frontend makes of that version's
-// file: the lines that are new, or not as they were.
+// file: the assignments that are new, or not as they were.
 func TestSnippetsOfOnedConf(t *testing.T) {
 	page, err := os.ReadFile("oned.md")
 	require.NoError(t, err)
@@ -32,22 +31,23 @@ func TestSnippetsOfOnedConf(t *testing.T) {
 		}
 		after, _, err := w.Edit(before)
 		require.NoError(t, err)
-		assert.Equal(t, added(before.String(), after.String()), snippet(t, string(page), title), title)
+		assert.Equal(t, added(before, after), snippet(t, string(page), title), title)
 	}
 }
 
-// added are the lines of after that before has not, without empty ones.
-func added(before, after string) string {
-	var text strings.Builder
-	a, b := difflib.SplitLines(before), difflib.SplitLines(after)
-	for _, c := range difflib.NewMatcher(a, b).GetOpCodes() {
-		for _, line := range b[c.J1:c.J2] {
-			if c.Tag != 'e' && strings.TrimSpace(line) != "" {
-				text.WriteString(line)
-			}
+// added are the assignments of after that before has not, whole, as they can be copied.
+func added(before, after *onedconf.File) string {
+	there := map[string]bool{}
+	for _, text := range before.Assignments() {
+		there[text] = true
+	}
+	var all strings.Builder
+	for _, text := range after.Assignments() {
+		if !there[text] {
+			all.WriteString(text + "\n")
 		}
 	}
-	return text.String()
+	return all.String()
 }
 
 // snippet is the first block of code under a heading.

@@ -78,7 +78,8 @@ type work struct {
 	files      []setup.Change
 	datastores []setup.Datastore
 	records    setup.Records
-	unasked    error // oned did not answer for the datastores
+	unasked    error  // oned did not answer for the datastores
+	basis      string // the version of OpenNebula that the plan is for, and why that
 }
 
 func (w work) nothing() bool { return len(w.files) == 0 && len(w.datastores) == 0 }
@@ -92,6 +93,7 @@ func (o setupOptions) plan(ctx context.Context, role string) (w work, err error)
 	if err != nil {
 		return w, err
 	}
+	w.basis = basis(release)
 	front := setup.FrontEnd{
 		OnedConf: o.conf(), HookConf: facts.HookFile,
 		Wiring: onedconf.Wiring{Release: release, Stores: true, Clusters: true, Xen: o.xen, MigrateLocal: true},
@@ -107,10 +109,22 @@ func (o setupOptions) plan(ctx context.Context, role string) (w work, err error)
 	return w, nil
 }
 
+// basis says which version of OpenNebula is planned for, and why.
+func basis(release opennebula.Version) string {
+	file := filepath.Join(opennebula.RemotesDir(), "VERSION")
+	if release == (opennebula.Version{}) {
+		return fmt.Sprintf("for OpenNebula %s: there is no %s, which newer ones have", release, file)
+	}
+	return fmt.Sprintf("for OpenNebula %s: %s says so", release, file)
+}
+
 func (o setupOptions) make(ctx context.Context, role string, io command.Stdio) error {
 	w, err := o.plan(ctx, role)
 	if err != nil {
 		return err
+	}
+	if role == roleFrontEnd {
+		fmt.Fprintln(io.Out, "# "+w.basis)
 	}
 	w.show(io)
 	switch {

@@ -51,6 +51,7 @@ func TestSetupFrontEnd(t *testing.T) {
 	status, stdout, _ = tmClvm("setup", "frontend", "--dry-run")
 	assert.Zero(t, status)
 	assert.Contains(t, stdout, "\n+TM_MAD_CONF = [\n")
+	assert.Regexp(t, "^# for OpenNebula 7.4.0: /.*/var/remotes/VERSION says so\n", stdout)
 	status, _, stderr = tmClvm("setup", "frontend")
 	assert.Equal(t, 1, status)
 	assert.Contains(t, stderr, "--yes")
@@ -75,6 +76,14 @@ func TestSetupFrontEnd(t *testing.T) {
 	status, _, stderr = tmClvm("setup", "check")
 	assert.Equal(t, 2, status)
 	assert.Contains(t, stderr, "line 2")
+}
+
+// Without the file that tells the version, an old one is planned for, and that is said first.
+func TestSetupWithoutVersion(t *testing.T) {
+	conf, _ := newFrontEnd(t)
+	require.NoError(t, os.Remove(filepath.Join(filepath.Dir(conf), "../var/remotes/VERSION")))
+	_, stdout, _ := tmClvm("setup", "frontend", "--dry-run")
+	assert.Regexp(t, "^# for OpenNebula 4.2 or older: there is no /.*/var/remotes/VERSION, which newer ones have\n", stdout)
 }
 
 // Without oned the files are set up all the same; that the datastores are right is not known.

@@ -55,6 +55,15 @@ func Parse(text string) (*File, error) {
 // String is the file, byte for byte.
 func (f *File) String() string { return f.text }
 
+// Assignments are those of the file as they are written, one after another.
+func (f *File) Assignments() []string {
+	var all []string
+	for _, a := range f.attributes {
+		all = append(all, f.text[a.start:a.end])
+	}
+	return all
+}
+
 // Config is what oned makes of the file.
 func (f *File) Config() *opennebula.DaemonConfig {
 	var sections []opennebula.Section
