@@ -65,8 +65,11 @@ func TestNotConfiguredForACluster(t *testing.T) {
 			status, _, stderr := called("", "report", "42")
 			require.Zero(t, status, stderr)
 		}
-		status, _, _ := called("", words...)
+		status, stdout, _ := called("", words...)
 		assert.NotZero(t, status, words)
+		if words[0] == "reconcile" {
+			assert.Empty(t, stdout, "nobody was looked at")
+		}
 	}
 	entries, err := s.List()
 	require.NoError(t, err)

@@ -61,9 +61,10 @@ func setupReconcile(flags *pflag.FlagSet) command.Action {
 	asJSON := flags.Bool("json", false, "for programs")
 	return func(ctx context.Context, _ []string, io command.Stdio) error {
 		found, err := reconcile(ctx, entrance.System(io.Err), *dryRun)
-		if *asJSON {
+		switch {
+		case *asJSON:
 			err = errors.Join(err, json.NewEncoder(io.Out).Encode(found))
-		} else {
+		case err == nil || len(found) > 0: // else nobody was looked at
 			err = errors.Join(err, printFindings(found, io))
 		}
 		if err != nil {
