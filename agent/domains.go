@@ -12,7 +12,7 @@ import (
 	"one-clvm/internal/run"
 )
 
-// Domain is a machine that runs on the node, as the hypervisor tells.
+// Domain is a VM that runs on the node, as the hypervisor tells.
 type Domain struct {
 	VM int `json:"vm"`
 }

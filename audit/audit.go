@@ -40,8 +40,8 @@ const (
 	Parked     Kind = "parked"     // its tags and its VM's state do not agree on whether it rests
 	Link       Kind = "link"       // missing in the home, or leading elsewhere
 	HomeLeft   Kind = "home"       // the directory of a VM that oned does not have
-	Machine    Kind = "machine"    // a machine that runs where it should not, or not where it should
-	Unowned    Kind = "unowned"    // a machine that runs without the cluster
+	Machine    Kind = "machine"    // a domain that runs where it should not, or not where it should
+	Unowned    Kind = "unowned"    // a domain that runs without the cluster
 	Spooled    Kind = "spool"      // what the cluster did, and oned was not told
 )
 
@@ -51,7 +51,7 @@ type Finding struct {
 	Object string `json:"object"` // VG/VOLUME, or what else it is about
 	Why    string `json:"why"`
 	Repair string `json:"repair"` // what to type, or to look at
-	// Fixes are what --repair does: nothing where it takes a person to decide.
+	// Fixes are what --repair does: nothing where a person must decide.
 	Fixes []Fix `json:"fixes,omitempty"`
 }
 
@@ -206,7 +206,7 @@ func StateOf(vm opennebula.VM) string {
 	return vm.State.String()
 }
 
-// running: oned takes it for a machine that runs.
+// running: oned takes it for a domain that runs.
 func running(vm opennebula.VM) bool {
 	return vm.State == opennebula.StateActive && vm.LCMState == opennebula.LCMRunning
 }

@@ -1,7 +1,7 @@
 // Packaging makes the packages of the suite, and installs it without them, from one list of
 // contents (contents.go).
 //
-//	packaging package   deb and rpm of every architecture into a directory, with a bill of materials
+//	packaging package   deb and rpm of every architecture into a directory, with an SBOM
 //	packaging install   the same files below DESTDIR
 //
 // make package and make install call it.

@@ -313,7 +313,7 @@ func TestReproducible(t *testing.T) {
 	one, two := packNothing(t), packNothing(t)
 	files, err := os.ReadDir(one.directory)
 	require.NoError(t, err)
-	require.Len(t, files, 7, "three packages in two formats, and their bill of materials")
+	require.Len(t, files, 7, "three packages in two formats, and their SBOM")
 	for _, file := range files {
 		// Not Equal: it would print megabytes.
 		assert.True(t, textOf(t, filepath.Join(one.directory, file.Name())) == textOf(t, filepath.Join(two.directory, file.Name())), "%s differs", file.Name())

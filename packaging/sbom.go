@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// component of a bill of materials, in CycloneDX 1.5.
+// component of an SBOM, in CycloneDX 1.5.
 type component struct {
 	Type       string     `json:"type"`
 	Ref        string     `json:"bom-ref"`
@@ -57,7 +57,7 @@ func (r Release) bill(path string) error {
 	for _, program := range programs {
 		info, err := buildinfo.ReadFile(program)
 		if err != nil {
-			return fmt.Errorf("bill of materials: %w", err)
+			return fmt.Errorf("SBOM: %w", err)
 		}
 		name := filepath.Base(program)
 		b.Components = append(b.Components, component{Type: "application", Ref: name, Name: name, Version: r.Version})
@@ -73,7 +73,7 @@ func (r Release) bill(path string) error {
 	}
 	text, err := json.MarshalIndent(b, "", "  ")
 	if err != nil {
-		return fmt.Errorf("bill of materials: %w", err)
+		return fmt.Errorf("SBOM: %w", err)
 	}
 	return os.WriteFile(path, append(text, '\n'), 0o644)
 }

@@ -1,7 +1,7 @@
 // Package recovery ends what oned waits for in vain: VMs in transient states whose driver is
 // gone, after a failover of the front-end or of a node. What the nodes, the cluster and the
 // volumes say are facts; the decision is a function of oned's state and of them; and what is
-// not clear is a person's.
+// not clear needs a person.
 package recovery
 
 import (

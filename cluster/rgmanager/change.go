@@ -171,7 +171,7 @@ func (p *Stack) loaded(ctx context.Context) (int, error) {
 }
 
 // gather reads the file of every live member. Members may differ in what an interrupted
-// change of ours has left; any other difference is a person's, and refused. top is the
+// change of ours has left; any other difference needs a person, and is refused. top is the
 // greatest version seen.
 func (p *Stack) gather(ctx context.Context, members []string, loaded int) (base *Config, top int, err error) {
 	files := make([]*Config, 0, len(members))

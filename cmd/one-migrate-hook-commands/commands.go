@@ -63,7 +63,7 @@ func commands() []command.Command {
 		},
 		{
 			Name: "ping", Setup: setupPing,
-			Sentence: "Tries the way to the front-ends, on a node; tells nothing.",
+			Sentence: "Tries the connection to the front-ends, on a node; tells nothing.",
 			More:     []string{command.StatusOfLooking},
 		},
 		{

@@ -154,7 +154,7 @@ func only(disks []adoption.Disk, verdict adoption.Verdict) (kept []adoption.Disk
 	return kept
 }
 
-// printVerdicts shows what was decided; refused is how much of it takes a person.
+// printVerdicts shows what was decided; refused is how much of it needs a person.
 func printVerdicts(disks []adoption.Disk, s *audit.State, io command.Stdio) (refused int, err error) {
 	table := tabwriter.NewWriter(io.Out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "VOLUME\tVM\tDISK\tSIZE\tVERDICT\tWHY")

@@ -59,7 +59,7 @@ func looks() []command.Command {
 			Sentence: "Lists the volumes of volume groups, as this node or all nodes see them.",
 			More: []string{
 				"As this node sees them it lists all groups of agent.conf; with --cluster it asks the nodes that oned knows for one.",
-				"Exit status: 0 none of those listed takes a person, 1 some do (foreign, lost, wipe-failed), 2 it could not look. With --prometheus 1 says that the file could not be written.",
+				"Exit status: 0 none of those listed needs a person, 1 some do (foreign, lost, wipe-failed), 2 it could not look. With --prometheus 1 says that the file could not be written.",
 			},
 		},
 		{

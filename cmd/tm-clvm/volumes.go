@@ -92,7 +92,7 @@ func (f *volumesFlags) list(ctx context.Context, io command.Stdio) error {
 	return err
 }
 
-// findings is how many of the volumes take a person.
+// findings is how many of the volumes need a person.
 func findings(rows []row) int {
 	n := 0
 	for _, r := range rows {

@@ -142,7 +142,7 @@ func TestAuditFindsAndRepairs(t *testing.T) {
 	assert.Equal(t, 2, result.Status, "nobody to ask")
 
 	result = s.audit("--repair", "--yes", "--datastore", strconv.Itoa(fakeoned.SystemDS))
-	assert.Equal(t, 1, result.Status, "what takes a person is left: %s", result.Stderr)
+	assert.Equal(t, 1, result.Status, "what needs a person is left: %s", result.Stderr)
 	t.Log(result.Stdout)
 	left := s.found()
 	for what, repaired := range want {

@@ -206,7 +206,7 @@ func TestAudit(t *testing.T) {
 
 	status, stdout, stderr := s.audit("--repair", "--yes")
 	t.Log(stdout)
-	assert.Equal(t, 1, status, "what takes a person is left: %s", stderr)
+	assert.Equal(t, 1, status, "what needs a person is left: %s", stderr)
 	maps.DeleteFunc(want, func(_ string, repaired bool) bool { return repaired })
 	assert.ElementsMatch(t, slices.Collect(maps.Keys(want)), slices.Collect(maps.Keys(s.found())), "left for a person")
 	healed := map[string]bool{volume(43, 0): true, volume(44, 0): true, "lv-one-42-71": true, "lv-onedel-00112233aabb": true, "lv-oneimg-8": true}
