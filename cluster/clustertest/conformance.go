@@ -21,6 +21,9 @@ type Subject struct {
 	Configuration func() string
 	// Fail switches a node off for the rest of the test; nil where that takes another test.
 	Fail func(node string)
+	// Ready waits until the guest of a VM, which runs on a node now, does what it is asked after
+	// that verb; nil where guests always do.
+	Ready func(verb cluster.Verb, vm int, node string)
 }
 
 func (s *Subject) do(t *testing.T, verb cluster.Verb, vm int, node, to string) {
@@ -53,6 +56,13 @@ func (s *Subject) runs(t *testing.T, vm int, where string) {
 	}
 }
 
+// ready is Ready of a VM that runs.
+func (s *Subject) ready(verb cluster.Verb, vm int, where string) {
+	if s.Ready != nil && where != "" {
+		s.Ready(verb, vm, where)
+	}
+}
+
 // Conformance is what every stack of a cluster does: the same life of a VM, and nothing
 // left of it in the end.
 func Conformance(t *testing.T, s *Subject) {
@@ -75,6 +85,7 @@ func Conformance(t *testing.T, s *Subject) {
 	for _, step := range steps {
 		s.do(t, step.verb, 42, step.on, step.to)
 		s.runs(t, 42, step.where)
+		s.ready(step.verb, 42, step.where)
 	}
 	assert.Equal(t, before, s.Configuration(), "nothing is left")
 	for _, verb := range []cluster.Verb{cluster.VerbReboot, cluster.VerbReset, cluster.VerbSave} {

@@ -34,7 +34,8 @@ import (
 	"one-clvm/lvm"
 )
 
-var update = flag.Bool("update", false, "write the plans and logs of scenarios")
+// Update is the flag -update of a test program that has this package in it.
+var Update = flag.Bool("update", false, "write what is compared with anew, such as the plans and logs of scenarios")
 
 // Self is this node, home the directory of the VM of all scenarios.
 const (
@@ -116,7 +117,7 @@ func (w *world) note(kind, text string) {
 
 func (w *world) compare(name, got string) {
 	path := filepath.Join(w.dir, name)
-	if *update {
+	if *Update {
 		require.NoError(w.t, os.WriteFile(path, []byte(got), 0o644))
 		return
 	}

@@ -4,7 +4,6 @@ package lab
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -18,14 +17,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"one-clvm/audit"
+	"one-clvm/cluster/clustertest"
 	"one-clvm/internal/run"
 	"one-clvm/lab/cluster"
 	"one-clvm/lab/profile"
 	"one-clvm/lvm"
 	"one-clvm/test/fakeoned"
 )
-
-var update = flag.Bool("update", false, "write what is compared with anew")
 
 // audit runs the command on the front-end.
 func (s *site) audit(argv ...string) (status int, stdout, stderr string) {
@@ -194,7 +192,7 @@ func TestAudit(t *testing.T) {
 	_, plan, _ := s.audit()
 	const golden = "testdata/audit.plan" // written anew with -update
 	plan = regexp.MustCompile(`the first of them for \S+:`).ReplaceAllString(plan, "the first of them for AGE:")
-	if *update {
+	if *clustertest.Update {
 		require.NoError(t, os.WriteFile(golden, []byte(plan), 0o644))
 	}
 	wanted, err := os.ReadFile(golden)

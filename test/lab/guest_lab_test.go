@@ -82,9 +82,14 @@ func (s *site) guest(n *cluster.Node, vm int) guest {
 // guestOn reads those of a guest on any volume.
 func (s *site) guestOn(n *cluster.Node, volume string) guest {
 	s.Helper()
+	return s.guestAt(n, "/dev/"+cluster.Group+"/"+volume)
+}
+
+// guestAt reads those on any device or file.
+func (s *site) guestAt(n *cluster.Node, path string) guest {
+	s.Helper()
 	// Past the page cache, as the guest writes.
-	r, err := n.Run(s.Context(), run.Cmd{Path: "dd", Args: []string{
-		"if=/dev/" + cluster.Group + "/" + volume, "bs=512", "skip=1", "count=1", "iflag=direct", "status=none"}})
+	r, err := n.Run(s.Context(), run.Cmd{Path: "dd", Args: []string{"if=" + path, "bs=512", "skip=1", "count=1", "iflag=direct", "status=none"}})
 	require.NoError(s, err)
 	return readGuest(r.Stdout)
 }

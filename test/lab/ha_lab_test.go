@@ -266,9 +266,7 @@ func (s *site) failsOver(dead, survivor *cluster.Node, vm int, more ...fakeoned.
 	})
 	s.await("fencing", func() bool {
 		fenced = since()
-		lines, err := s.Fenced()
-		require.NoError(s, err)
-		return strings.Contains(strings.Join(lines, "\n"), "off "+dead.Name+": "+wire.FenceDone)
+		return strings.Contains(s.fencing(), "off "+dead.Name+": "+wire.FenceDone)
 	})
 	s.await("the VM runs on the other node", func() bool {
 		running = since()
