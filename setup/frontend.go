@@ -50,7 +50,7 @@ func (f FrontEnd) onedConf() (Change, error) {
 }
 
 // monitor: since 5.12 the drivers that ask hosts are in a file of their own. One that is not there
-// is not made: a monitord with the suite's section alone would ask no other host.
+// is not made: with the suite's section alone no other host would be asked.
 func (f FrontEnd) monitor() (Change, error) {
 	c, err := read(filepath.Join(filepath.Dir(f.OnedConf), "monitord.conf"))
 	if err != nil || c.Missing {

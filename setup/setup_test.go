@@ -89,7 +89,7 @@ func TestFrontEnd(t *testing.T) {
 	assert.Empty(t, changes)
 }
 
-// Hosts are asked by the suite's probes, where monitord has drivers of its own.
+// Hosts are asked by the suite's probes, where a file of its own has their drivers.
 func TestMonitor(t *testing.T) {
 	const stock = "DB = [\n  CONNECTIONS = 15\n]\n# theirs\nIM_MAD = [\n    NAME = \"kvm\",\n    EXECUTABLE = \"one_im_ssh\",\n    THREADS = 0\n]\n# rest\n"
 	for _, c := range []struct {
