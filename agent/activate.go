@@ -196,12 +196,25 @@ func (c *session) extend(ctx context.Context, g lvm.Group) (Result, error) {
 }
 
 // finishExtend zeroes what a RESIZE that was cut off has left, before anybody reads the disk
-// or gets it. Of a disk in use only RESIZE itself knows what its VM has seen.
+// or gets it. Of a disk in use only RESIZE itself knows what its VM has seen: nobody reads it
+// before.
 func (c *session) finishExtend(ctx context.Context, g lvm.Group, v lvm.Volume) error {
-	if c.req.Op == OpExtend || v.Open || v.Mode == lvm.Shared {
+	inUse := v.Open || v.Mode == lvm.Shared
+	switch {
+	case v.Tags.Get(tagUnzeroed) == "", c.req.Op == OpExtend, inUse && c.req.Op == OpActivate:
 		return nil
+	case inUse:
+		return &lvm.Error{Op: string(c.req.Op), Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("it was extended, and from byte %s on it may show old data: RESIZE it again", v.Tags.Get(tagUnzeroed))}
 	}
 	return c.zeroNewSpace(ctx, g, v)
+}
+
+// withoutUnzeroed is the tag that goes when all of a volume is about to be written.
+func withoutUnzeroed(v lvm.Volume) lvm.Tags {
+	if from := v.Tags.Get(tagUnzeroed); from != "" {
+		return lvm.NewTags(tagUnzeroed + "=" + from)
+	}
+	return nil
 }
 
 // zeroNewSpace zeroes what extend added and drops its tag.
@@ -220,8 +233,8 @@ func (c *session) zeroNewSpace(ctx context.Context, g lvm.Group, v lvm.Volume) (
 		}
 		failpoint.Hit("extend.activated")
 		defer func() {
-			_, offErr := g.Activate(context.WithoutCancel(ctx), v.Name, lvm.Off)
-			err = errors.Join(err, offErr)
+			err = joinOff(ctx, g, v.Name, err)
+			failpoint.Hit("extend.off")
 		}()
 	}
 	done := c.begin("zero the new space of " + v.Name)

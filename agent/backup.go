@@ -103,6 +103,9 @@ func (c *session) backupSources(ctx context.Context, g lvm.Group) ([]lvm.Volume,
 		if i < 0 {
 			return nil, &lvm.Error{Op: "backup", Group: g.Name(), Volume: lvm.DiskName(c.Config.Prefix, c.req.VM, number).String(), Err: lvm.ErrNotFound}
 		}
+		if err := c.finishExtend(ctx, g, disks[i]); err != nil {
+			return nil, err
+		}
 		v, err := c.backupSource(ctx, g, disks[i], number)
 		if err != nil {
 			return nil, err

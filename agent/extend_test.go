@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -58,6 +59,108 @@ func TestExtendGoesOnAfterACrash(t *testing.T) {
 	assert.Empty(t, bytes.Trim(content[extent:], "\x00"))
 	assert.Equal(t, byte('x'), content[extent-1])
 	assert.Equal(t, lvm.Off, v.Mode)
+}
+
+// halfExtended makes a volume one whose RESIZE was cut off: old bytes from an extent on.
+func (n *node) halfExtended(name string) {
+	v := n.group.volumes[name]
+	v.Size, v.Tags = 2*extent, v.Tags.With(fmt.Sprintf("unzeroed=%d", extent))
+	require.NoError(n, os.WriteFile(v.Path, bytes.Repeat([]byte("x"), 2*extent), 0o600))
+}
+
+// requireZeros: what is behind the first extent of a file reads as zeros.
+func requireZeros(t *testing.T, path string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Len(t, content, 2*extent)
+	assert.Empty(t, bytes.Trim(content[extent:], "\x00"))
+	assert.Equal(t, byte('x'), content[extent-1])
+}
+
+func TestBackupEndsAnExtension(t *testing.T) {
+	for _, tags := range []string{"ds=101", "parked"} {
+		n := newNode(t)
+		n.group.put(t, disk0, "", "one", "vm=42", "disk=0", tags)
+		n.halfExtended(disk0)
+		_, err := n.do(n.backupRequest(0), sendBytes([]byte("<VM/>")))
+		require.NoError(t, err)
+		requireZeros(t, filepath.Join(n.base, "101/42/backup/disk.0.0"))
+		assert.Empty(t, n.group.volumes[disk0].Tags.Get(tagUnzeroed))
+	}
+}
+
+// What the VM of a disk in use has seen, and written, is not known: nobody reads the disk.
+func TestHalfExtendedDiskInUseIsNotRead(t *testing.T) {
+	for _, op := range []Op{OpBackup, OpSave, OpStore, OpSnapshot} {
+		n := newNode(t)
+		n.group.put(t, disk0, "", "one", "vm=42", "disk=0", "ds=101")
+		n.halfExtended(disk0)
+		n.group.open[disk0] = true
+		q := n.request(op)
+		switch op {
+		case OpBackup:
+			q = n.backupRequest(0)
+		case OpStore:
+			q = n.ofImage(op)
+		case OpSnapshot:
+			q = n.ofSnapshot(op, 0)
+		default:
+			q.Mode = tarmode.RAW
+		}
+		_, err := n.do(q, Transfer{Send: sendBytes([]byte("<VM/>")).Send, Receive: func(Start) (io.Writer, error) { return io.Discard, nil }})
+		require.ErrorContains(t, err, "RESIZE it again", op)
+		assert.Equal(t, []string{disk0}, n.group.names(), op)
+	}
+}
+
+// An image that a VM gives back after a RESIZE that was cut off shows the next tenant nothing.
+func TestUnlinkEndsAnExtension(t *testing.T) {
+	for name, tags := range map[string]lvm.Tags{"running": nil, "parked": lvm.NewTags("parked")} {
+		n := imaged(t)
+		_, err := n.do(n.ofImage(OpLink), Transfer{})
+		require.NoError(t, err, name)
+		v := n.group.volumes[image7]
+		v.Tags = v.Tags.With(tags...)
+		n.halfExtended(image7)
+		_, err = n.do(n.ofImage(OpUnlink), Transfer{})
+		require.NoError(t, err, name)
+		requireZeros(t, v.Path)
+		assert.Equal(t, lvm.NewTags("one", "image=7", "fs=xfs"), v.Tags, name)
+		assert.Equal(t, lvm.Off, v.Mode, name)
+		_, err = n.do(n.as(n.cloneOfImage(), 43, 0), Transfer{})
+		require.NoError(t, err, name)
+		requireZeros(t, n.group.volumes["lv-one-43-0"].Path)
+	}
+}
+
+// An image that was given back with old bytes is copied by nobody; LN zeroes them.
+func TestHalfExtendedImage(t *testing.T) {
+	n := imaged(t)
+	n.halfExtended(image7)
+	send := n.ofImageAlone(OpSendImage, 0, false)
+	send.Snapshot, send.Mode = nil, tarmode.RAW
+	for _, q := range []Request{n.cloneOfImage(), n.snapClone(42, 0), send, n.ofImageAlone(OpRevertImage, 0, false)} {
+		_, err := n.do(q, Transfer{Receive: func(Start) (io.Writer, error) { return io.Discard, nil }})
+		assert.ErrorContains(t, err, "may show old data", q.Op)
+	}
+	v := n.group.volumes[image7]
+	_, err := n.do(n.ofImage(OpLink), Transfer{})
+	require.NoError(t, err)
+	requireZeros(t, v.Path)
+	assert.Equal(t, lvm.NewTags("one", "image=7", "fs=xfs", "vm=42", "disk=0", "ds=101"), v.Tags)
+	assert.Equal(t, lvm.Exclusive, v.Mode)
+}
+
+// What is stored in a half-extended image is not zeroed later.
+func TestStoreIntoHalfExtendedImage(t *testing.T) {
+	n := imaged(t)
+	n.halfExtended(image7)
+	n.group.put(t, disk0, "the disk", "one", "vm=42", "disk=0", "ds=101")
+	_, err := n.do(n.ofImage(OpStore), Transfer{})
+	require.NoError(t, err)
+	assert.Empty(t, n.group.volumes[image7].Tags.Get(tagUnzeroed))
+	assert.Equal(t, "the disk", n.content(image7))
 }
 
 func TestOthersEndAnExtension(t *testing.T) {

@@ -92,6 +92,8 @@ func (c *session) findImage(ctx context.Context, g lvm.Group, image *Image, op s
 		return v, c.errorOf(image, op, fmt.Errorf("%w: it is disk %s of VM %s", lvm.ErrInUse, v.Tags.Get(lvm.TagDisk), v.Tags.Get(lvm.TagVM)))
 	case v.Tags.Get(tagReverting) != "" && c.req.Op != OpRevertImage:
 		return v, halfReverted(op, v)
+	case v.Tags.Get(tagUnzeroed) != "" && c.req.Op != OpLink: // which zeroes it
+		return v, c.errorOf(image, op, fmt.Errorf("it was extended while a VM used it in place, and from byte %s on it may show old data: use it in place once more (LN zeroes that), or delete it and make it again", v.Tags.Get(tagUnzeroed)))
 	}
 	return v, nil
 }
@@ -142,10 +144,14 @@ func (c *session) link(ctx context.Context, g lvm.Group) (Result, error) {
 // lend gives a VM the image.
 func (c *session) lend(ctx context.Context, g lvm.Group, v lvm.Volume, home *home, steps *undo.Stack) (lvm.Volume, error) {
 	steps.Push("give "+v.Name+" back", func(ctx context.Context) error { return c.untag(ctx, g, v) })
-	if _, err := g.Tag(ctx, v.Name, c.lentTags().With(imageTags(c.req.Image)...), savedTags(v).With(withoutData(v)...)); err != nil {
+	tagged, err := g.Tag(ctx, v.Name, c.lentTags().With(imageTags(c.req.Image)...), savedTags(v).With(withoutData(v)...))
+	if err != nil {
 		return v, err
 	}
 	failpoint.Hit("link.tagged")
+	if err := c.finishExtend(ctx, g, tagged); err != nil {
+		return v, err
+	}
 	active, err := g.Activate(ctx, v.Name, lvm.Exclusive)
 	if err != nil {
 		return v, err
@@ -216,7 +222,8 @@ func (c *session) unlink(ctx context.Context, g lvm.Group) error {
 // giveBack takes an image from its VM. The tags go last: until then the same request finds
 // it again.
 //
-//	taken    an image that belongs to the VM, exclusive on this node
+//	taken    an image that belongs to the VM, exclusive on this node; what a RESIZE that was
+//	         cut off has left is zeroed then
 //	off      an image that belongs to the VM, with a link to nothing
 //	unlinked the same without the link
 //	untagged an image that anybody can use
@@ -224,10 +231,14 @@ func (c *session) giveBack(ctx context.Context, g lvm.Group, v lvm.Volume) error
 	if err := released(ctx, g, v, "unlink", fmt.Sprintf("VM %d still runs on it", c.req.VM)); err != nil {
 		return err
 	}
-	if _, err := g.Activate(ctx, v.Name, lvm.Exclusive); err != nil { // no other node has it
+	active, err := g.Activate(ctx, v.Name, lvm.Exclusive)
+	if err != nil { // another node has it
 		return err
 	}
 	failpoint.Hit("unlink.taken")
+	if err := c.finishExtend(ctx, g, active); err != nil {
+		return err
+	}
 	if err := deactivate(ctx, g, v.Name); err != nil {
 		return err
 	}

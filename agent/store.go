@@ -128,7 +128,7 @@ func (c *session) emptyImage(ctx context.Context, g lvm.Group, source lvm.Volume
 	}
 	steps.Push("deactivate "+v.Name, func(ctx context.Context) error { return deactivate(ctx, g, v.Name) })
 	failpoint.Hit("refill.active")
-	if _, err = g.Tag(ctx, v.Name, tags, savedTags(v).With(withoutData(v)...)); err != nil {
+	if _, err = g.Tag(ctx, v.Name, tags, savedTags(v).With(withoutData(v)...).With(withoutUnzeroed(v)...)); err != nil {
 		return v, err
 	}
 	failpoint.Hit("refill.tagged")

@@ -143,6 +143,8 @@ func TestVolumes(t *testing.T) {
 		"half reverted":               {state(&active, in(exclusive, disk(42, 0, "reverting=3"))), Half, "onevm disk-snapshot-revert 42 0 3", nil},
 		"half extended, off":          {state(powerOff, in(exclusive, disk(42, 0, "unzeroed=4194304"))), Half, "tm-clvm resize node1:", []string{"node1 extend"}},
 		"half extended, running":      {state(&active, in(exclusive, disk(42, 0, "unzeroed=4194304"))), Half, "power the VM off", nil},
+		"half extended, an image":     {state(nil, image(7, "unzeroed=4194304")), Half, "LN", nil},
+		"half extended, lent":         {state(using(7), in(exclusive, image(7, "vm=42", "disk=0", "ds=101", "unzeroed=4194304"))), Half, "power the VM off", nil},
 		"half restored":               {state(powerOff, in(exclusive, disk(42, 0, "replacement"))), Half, "restore", nil},
 		"restored by half":            {state(&active, deleted("00112233aabb", "vm=42", "disk=0", "replacement")), Half, "restore the disk again", nil},
 		"being restored":              {state(inState(3, 71), deleted("00112233aabb", "vm=42", "disk=0", "building")), "", "", nil},

@@ -166,12 +166,19 @@ func (s *State) judgeImage(v seen) (Finding, bool) {
 	case !lent && record.State == opennebula.ImageReady && len(v.holders) > 0 && len(v.open()) == 0: // used by nobody
 		return Finding{Kind: Stale, Object: s.object(v), Why: fmt.Sprintf("it is active on %s, and nobody uses image %d", holderNames(v.holders), image),
 			Repair: fmt.Sprintf("on %s: lvchange -an %s", holderNames(v.holders), s.object(v))}, true
+	case !lent && v.Tags.Get(tagUnzeroed) != "":
+		return Finding{Kind: Half, Object: s.object(v), Why: extended(v),
+			Repair: fmt.Sprintf("use image %d in place once (LN zeroes that), or delete it and make it again", image)}, true
 	case !lent:
 		return Finding{}, false
 	}
 	number := id(v, lvm.TagDisk)
 	if s.uses(id(v, lvm.TagVM), number, image) {
-		return s.judgeActivation(v, s.VMs[id(v, lvm.TagVM)])
+		user := s.VMs[id(v, lvm.TagVM)]
+		if f, half := s.judgeHalf(v, user); half {
+			return f, true
+		}
+		return s.judgeActivation(v, user)
 	}
 	f := Finding{Kind: Lent, Object: s.object(v), Why: fmt.Sprintf("image %d is lent to VM %s as disk %d, which does not use it", image, vm, number),
 		Repair: fmt.Sprintf("tm-clvm delete %s:%s/disk.%d %s %d gives it back", s.anyNode().name(), s.home(id(v, lvm.TagDS), id(v, lvm.TagVM)), number, vm, id(v, lvm.TagDS))}
@@ -228,7 +235,7 @@ func (s *State) judgeHalf(v seen, vm opennebula.VM) (Finding, bool) {
 	case v.Tags.Has(tagReplacement):
 		f.Why, f.Repair = "a RESTORE of the disk has not ended", "restore the disk again"
 	case v.Tags.Get(tagUnzeroed) != "":
-		f.Why = fmt.Sprintf("it was extended, and from byte %s on it may show old data", v.Tags.Get(tagUnzeroed))
+		f.Why = extended(v)
 		f.Repair = fmt.Sprintf("tm-clvm resize %s:%s/disk.%d %d %d %d", orAny(host(vm)), s.home(id(v, lvm.TagDS), vm.ID), disk, v.Size>>20, vm.ID, id(v, lvm.TagDS))
 		if len(v.open()) > 0 || running(vm) {
 			f.Repair = "power the VM off; then " + f.Repair // it may know of the new space
@@ -241,6 +248,10 @@ func (s *State) judgeHalf(v seen, vm opennebula.VM) (Finding, bool) {
 		return f, false
 	}
 	return f, true
+}
+
+func extended(v seen) string {
+	return fmt.Sprintf("it was extended, and from byte %s on it may show old data", v.Tags.Get(tagUnzeroed))
 }
 
 // judgeWindow: the tag of a live migration that nobody has ended.
