@@ -173,7 +173,8 @@ func (c *session) extend(ctx context.Context, g lvm.Group) (Result, error) {
 	if c.req.Size < v.Size && v.Tags.Get(tagUnzeroed) == "" {
 		return Result{}, &lvm.Error{Op: "extend", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: %d bytes are asked for, it has %d", lvm.ErrNotLarger, c.req.Size, v.Size)}
 	}
-	if v.Tags.Get(tagUnzeroed) == "" && c.req.Size > v.Size {
+	fresh := v.Tags.Get(tagUnzeroed) == "" // else an earlier request has, perhaps, extended it
+	if fresh && c.req.Size > v.Size {
 		tag := fmt.Sprintf("%s=%d", tagUnzeroed, v.Size)
 		if v, err = g.Tag(ctx, v.Name, lvm.NewTags(tag), nil); err != nil {
 			return Result{}, err
@@ -185,7 +186,7 @@ func (c *session) extend(ctx context.Context, g lvm.Group) (Result, error) {
 	}
 	failpoint.Hit("extend.extended")
 	res := Result{Volume: v.Name, Path: v.Path, Size: v.Size}
-	if err := c.zeroNewSpace(ctx, g, v); err != nil || v.Mode == lvm.Off {
+	if err := c.zeroNewSpace(ctx, g, v, fresh); err != nil || v.Mode == lvm.Off {
 		return res, err
 	}
 	if v.Tags.Has(lvm.TagParked) { // a crash had left it active
@@ -206,7 +207,7 @@ func (c *session) finishExtend(ctx context.Context, g lvm.Group, v lvm.Volume) e
 	case inUse:
 		return &lvm.Error{Op: string(c.req.Op), Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("it was extended, and from byte %s on it may show old data: RESIZE it again", v.Tags.Get(tagUnzeroed))}
 	}
-	return c.zeroNewSpace(ctx, g, v)
+	return c.zeroNewSpace(ctx, g, v, false)
 }
 
 // withoutUnzeroed is the tag that goes when all of a volume is about to be written.
@@ -217,8 +218,8 @@ func withoutUnzeroed(v lvm.Volume) lvm.Tags {
 	return nil
 }
 
-// zeroNewSpace zeroes what extend added and drops its tag.
-func (c *session) zeroNewSpace(ctx context.Context, g lvm.Group, v lvm.Volume) (err error) {
+// zeroNewSpace zeroes what extend added, in this request (fresh) or before, and drops its tag.
+func (c *session) zeroNewSpace(ctx context.Context, g lvm.Group, v lvm.Volume, fresh bool) (err error) {
 	from := v.Tags.Get(tagUnzeroed)
 	if from == "" {
 		return nil
@@ -238,7 +239,7 @@ func (c *session) zeroNewSpace(ctx context.Context, g lvm.Group, v lvm.Volume) (
 		}()
 	}
 	done := c.begin("zero the new space of " + v.Name)
-	err = c.zeroRange(ctx, g, v, offset)
+	err = c.zeroRange(ctx, g, v, offset, fresh)
 	done(err)
 	if err != nil {
 		return err
@@ -250,12 +251,15 @@ func (c *session) zeroNewSpace(ctx context.Context, g lvm.Group, v lvm.Volume) (
 
 // zeroRange zeroes from offset to the end. The volume may be in use by its VM, which
 // does not know of the new space yet.
-func (c *session) zeroRange(ctx context.Context, g lvm.Group, v lvm.Volume, offset int64) error {
+func (c *session) zeroRange(ctx context.Context, g lvm.Group, v lvm.Volume, offset int64, fresh bool) error {
 	device, err := os.OpenFile(v.Path, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("zero volume %s: %w", v.Name, err)
 	}
-	clean, err := c.isClean(ctx, g, device, offset, v.Size-offset)
+	clean := false
+	if fresh {
+		clean, err = c.isClean(ctx, g, device, offset, v.Size-offset)
+	}
 	if err == nil && !clean {
 		err = c.zeroSpace(ctx, device, v, offset, &Result{})
 	}

@@ -160,7 +160,7 @@ func (c *session) clearTheWay(ctx context.Context, g lvm.Group) error {
 
 // fill gives a new volume its content and makes sure that it is on stable storage.
 func (c *session) fill(ctx context.Context, g lvm.Group, v lvm.Volume, res *Result) error {
-	zeroed, err := c.zero(ctx, g, v, res)
+	zeroed, err := c.zero(ctx, g, v, true, res)
 	if err != nil {
 		return err
 	}

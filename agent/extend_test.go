@@ -163,6 +163,43 @@ func TestStoreIntoHalfExtendedImage(t *testing.T) {
 	assert.Equal(t, "the disk", n.content(image7))
 }
 
+// Free space that was wiped after a volume had got its own does not make that clean.
+func TestCleanSpaceIsNotThatOfOldVolumes(t *testing.T) {
+	n := newNode(t)
+	n.group.tags = lvm.NewTags(lvm.TagClean)
+	const size, hidden = 16 * extent, 10<<20 + 600<<10 // hardly a sample is there
+	dirty := func(name string, from int64, tags ...string) string {
+		n.group.put(t, name, "", tags...)
+		v := n.group.volumes[name]
+		v.Size = size
+		require.NoError(t, os.Truncate(v.Path, size))
+		f, err := os.OpenFile(v.Path, os.O_WRONLY, 0)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte("another tenant's key"), from+hidden)
+		require.NoError(t, errors.Join(err, f.Close()))
+		return v.Path
+	}
+	n.group.put(t, disk0, "", "one", "vm=42", "disk=0", "ds=101")
+	stored := dirty(image7, 0, "one", "image=7", "building")
+	_, err := n.do(n.ofImage(OpStore), Transfer{})
+	require.NoError(t, err)
+	delete(n.group.volumes, disk0)
+	grown := dirty(disk0, extent, "one", "vm=42", "disk=0", "ds=101", fmt.Sprintf("unzeroed=%d", extent))
+	q := n.request(OpExtend)
+	q.Size = size
+	_, err = n.do(q, Transfer{})
+	require.NoError(t, err)
+	for path, at := range map[string]int64{stored: hidden, grown: extent + hidden} {
+		f, err := os.Open(path)
+		require.NoError(t, err)
+		found := make([]byte, 20)
+		_, err = f.ReadAt(found, at)
+		require.NoError(t, errors.Join(err, f.Close()))
+		assert.Equal(t, make([]byte, 20), found, path)
+	}
+	assert.True(t, n.group.tags.Has(lvm.TagClean), "free space is as it was")
+}
+
 func TestOthersEndAnExtension(t *testing.T) {
 	for _, c := range []struct {
 		op   Op

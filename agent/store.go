@@ -79,12 +79,12 @@ func (c *session) storeVolume(ctx context.Context, source lvm.Volume) (res Resul
 		return Result{}, err
 	}
 	var steps undo.Stack
-	image, err := c.emptyImage(ctx, g, source, &steps)
+	image, fresh, err := c.emptyImage(ctx, g, source, &steps)
 	if err != nil {
 		return Result{}, steps.Unwind(context.WithoutCancel(ctx), err)
 	}
 	res = Result{Volume: image.Name, Path: image.Path, Size: image.Size}
-	if err := c.fillImage(ctx, g, source, image, &res); err != nil {
+	if err := c.fillImage(ctx, g, source, image, fresh, &res); err != nil {
 		return Result{}, steps.Unwind(context.WithoutCancel(ctx), err)
 	}
 	steps.Disarm()
@@ -94,49 +94,50 @@ func (c *session) storeVolume(ctx context.Context, source lvm.Volume) (res Resul
 }
 
 // emptyImage is a volume for the content: a new one, or the one that the datastore driver
-// has made for this image.
-func (c *session) emptyImage(ctx context.Context, g lvm.Group, source lvm.Volume, steps *undo.Stack) (lvm.Volume, error) {
+// has made for this image, which is not fresh: what its blocks hold nobody knows.
+func (c *session) emptyImage(ctx context.Context, g lvm.Group, source lvm.Volume, steps *undo.Stack) (image lvm.Volume, fresh bool, err error) {
 	tags := lvm.NewTags(lvm.TagOurs, lvm.KeyTag(lvm.TagImage, c.req.Image.ID), lvm.TagBuilding, lvm.TagOp+"="+c.req.Operation)
 	v, err := g.Volume(ctx, c.imageName())
 	if errors.Is(err, lvm.ErrNotFound) {
 		v, err = g.Create(ctx, lvm.CreateRequest{Name: c.imageName(), Size: source.Size, Tags: tags})
 		if err != nil {
-			return v, err
+			return v, false, err
 		}
 		steps.Push("remove volume "+v.Name, func(ctx context.Context) error { return c.discard(ctx, g, v) })
 		failpoint.Hit("store.created")
-		return v, nil
+		return v, true, nil
 	}
 	switch {
 	case err != nil:
-		return v, err
+		return v, false, err
 	case !v.Tags.Has(lvm.TagOurs, lvm.KeyTag(lvm.TagImage, c.req.Image.ID)):
-		return v, c.imageError("store", fmt.Errorf("%w and was not made by this suite as image %d (tags: %q): remove or rename it by hand", lvm.ErrExists, c.req.Image.ID, v.Tags))
+		return v, false, c.imageError("store", fmt.Errorf("%w and was not made by this suite as image %d (tags: %q): remove or rename it by hand", lvm.ErrExists, c.req.Image.ID, v.Tags))
 	case v.Tags.Get(lvm.TagVM) != "" || v.Open:
-		return v, c.imageError("store", fmt.Errorf("%w (tags: %q)", lvm.ErrInUse, v.Tags))
+		return v, false, c.imageError("store", fmt.Errorf("%w (tags: %q)", lvm.ErrInUse, v.Tags))
 	}
 	volumes, err := g.Volumes(ctx)
 	if err == nil && len(snapshotsOf(volumes, v)) > 0 {
 		err = c.imageError("store", fmt.Errorf("%w: %s: remove it first", lvm.ErrSnapshots, snapshotsOf(volumes, v)[0].Name))
 	}
 	if err != nil {
-		return v, err
+		return v, false, err
 	}
 	// Refused while another node reads it: then it stays the whole image that it is.
 	if _, err = g.Activate(ctx, v.Name, lvm.Exclusive); err != nil {
-		return v, err
+		return v, false, err
 	}
 	steps.Push("deactivate "+v.Name, func(ctx context.Context) error { return deactivate(ctx, g, v.Name) })
 	failpoint.Hit("refill.active")
 	if _, err = g.Tag(ctx, v.Name, tags, savedTags(v).With(withoutData(v)...).With(withoutUnzeroed(v)...)); err != nil {
-		return v, err
+		return v, false, err
 	}
 	failpoint.Hit("refill.tagged")
-	return g.Extend(ctx, v.Name, max(source.Size, v.Size))
+	v, err = g.Extend(ctx, v.Name, max(source.Size, v.Size))
+	return v, false, err
 }
 
-func (c *session) fillImage(ctx context.Context, g lvm.Group, source, image lvm.Volume, res *Result) error {
-	if _, err := c.zero(ctx, g, image, res); err != nil {
+func (c *session) fillImage(ctx context.Context, g lvm.Group, source, image lvm.Volume, fresh bool, res *Result) error {
+	if _, err := c.zero(ctx, g, image, fresh, res); err != nil {
 		return err
 	}
 	failpoint.Hit("store.zeroed")

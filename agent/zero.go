@@ -23,7 +23,8 @@ const (
 
 // zero makes a new volume read as zeros: no tenant sees another's blocks. Only under
 // WIPE=off it may not; then zeroed is false.
-func (c *session) zero(ctx context.Context, g lvm.Group, v lvm.Volume, res *Result) (zeroed bool, err error) {
+// fresh: the request has made it out of free space, of which the group's tags tell.
+func (c *session) zero(ctx context.Context, g lvm.Group, v lvm.Volume, fresh bool, res *Result) (zeroed bool, err error) {
 	started := time.Now()
 	done := c.begin("zero " + v.Name)
 	defer func() {
@@ -39,7 +40,9 @@ func (c *session) zero(ctx context.Context, g lvm.Group, v lvm.Volume, res *Resu
 		c.log("warn", "WIPE=off: volume %s may show what its blocks held before", v.Name)
 		return false, c.zeroEnds(ctx, device, v.Size)
 	}
-	res.Clean, err = c.isClean(ctx, g, device, 0, v.Size)
+	if fresh {
+		res.Clean, err = c.isClean(ctx, g, device, 0, v.Size)
+	}
 	if res.Clean || err != nil {
 		return true, err
 	}
@@ -61,8 +64,8 @@ func (c *session) zeroEnds(ctx context.Context, device *os.File, size int64) err
 	return nil
 }
 
-// isClean says whether the space needs no zeroing: the group says that its free space is
-// zero, and samples agree. If one does not, the group is not believed again.
+// isClean says whether space that this request has taken needs no zeroing: the group says that
+// its free space is zero, and samples agree. Of space that a volume had before nobody says that. If one does not, the group is not believed again.
 func (c *session) isClean(ctx context.Context, g lvm.Group, device *os.File, off, length int64) (bool, error) {
 	info, err := g.Info(ctx)
 	if err != nil || !info.Tags.Has(lvm.TagClean) {
