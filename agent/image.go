@@ -206,10 +206,8 @@ func (c *session) unlink(ctx context.Context, g lvm.Group) error {
 			return &lvm.Error{Op: "unlink", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("disk %d of VM %d is image %s, not %d", c.req.Disk, c.req.VM, v.Tags.Get(lvm.TagImage), c.req.Image.ID)}
 		}
 		if c.req.Remove {
-			for _, s := range snapshotsOf(volumes, v) {
-				if err := c.removeSnapshot(ctx, g, s); err != nil {
-					return err
-				}
+			if err := c.forgetSnapshots(ctx, g, volumes, v); err != nil {
+				return err
 			}
 		}
 		if err := c.giveBack(ctx, g, v); err != nil {
@@ -217,6 +215,28 @@ func (c *session) unlink(ctx context.Context, g lvm.Group) error {
 		}
 	}
 	return c.removeLinks()
+}
+
+// forgetSnapshots removes the suite's own snapshots of an image that its VM has ended with.
+func (c *session) forgetSnapshots(ctx context.Context, g lvm.Group, volumes []lvm.Volume, v lvm.Volume) error {
+	if err := c.ended(ctx, g, v); err != nil {
+		return err
+	}
+	for _, s := range snapshotsOf(volumes, v) {
+		if !s.Tags.Has(imageTags(c.req.Image)...) && !c.isDisk(s) {
+			c.log("warn", "volume %s is a snapshot of image %d that was not made by this suite as one of it (tags: %q): it is kept; remove it by hand", s.Name, c.req.Image.ID, s.Tags)
+			continue
+		}
+		if err := c.removeSnapshot(ctx, g, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ended refuses an image that the VM still uses.
+func (c *session) ended(ctx context.Context, g lvm.Group, v lvm.Volume) error {
+	return released(ctx, g, v, "unlink", fmt.Sprintf("VM %d still runs on it", c.req.VM))
 }
 
 // giveBack takes an image from its VM. The tags go last: until then the same request finds
@@ -228,7 +248,7 @@ func (c *session) unlink(ctx context.Context, g lvm.Group) error {
 //	unlinked the same without the link
 //	untagged an image that anybody can use
 func (c *session) giveBack(ctx context.Context, g lvm.Group, v lvm.Volume) error {
-	if err := released(ctx, g, v, "unlink", fmt.Sprintf("VM %d still runs on it", c.req.VM)); err != nil {
+	if err := c.ended(ctx, g, v); err != nil {
 		return err
 	}
 	active, err := g.Activate(ctx, v.Name, lvm.Exclusive)

@@ -74,6 +74,29 @@ func TestSnapshotsThatOnedForgets(t *testing.T) {
 	}
 }
 
+// A snapshot that an administrator has taken is his.
+func TestForeignSnapshotsStay(t *testing.T) {
+	n := imageWithSnapshots(t)
+	_, err := n.do(n.ofImage(OpLink), Transfer{})
+	require.NoError(t, err)
+	for name, tags := range map[string]lvm.Tags{"before-the-upgrade": nil, "lv-one-42-0_s2147483647": lvm.DiskTags(42, 0, 101).With(tagBackup)} {
+		_, err = n.group.Snapshot(t.Context(), lvm.SnapshotRequest{Name: name, Origin: image7, Tags: tags})
+		require.NoError(t, err)
+	}
+	q := n.ofImage(OpUnlink)
+	q.Remove = true
+	n.group.open[image7] = true
+	all := n.group.names()
+	_, err = n.do(q, Transfer{})
+	require.ErrorIs(t, err, lvm.ErrInUse)
+	assert.Equal(t, all, n.group.names(), "the VM still has them")
+	n.group.open[image7] = false
+	_, err = n.do(q, Transfer{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"before-the-upgrade", image7}, n.group.names())
+	assert.Contains(t, n.warnings(), "before-the-upgrade")
+}
+
 func TestImageSnapshots(t *testing.T) {
 	for name, c := range map[string]struct {
 		q       Request
