@@ -143,7 +143,9 @@ func (c *session) link(ctx context.Context, g lvm.Group) (Result, error) {
 
 // lend gives a VM the image.
 func (c *session) lend(ctx context.Context, g lvm.Group, v lvm.Volume, home *home, steps *undo.Stack) (lvm.Volume, error) {
-	steps.Push("give "+v.Name+" back", func(ctx context.Context) error { return c.untag(ctx, g, v) })
+	if !c.isLent(v) { // else an earlier request's image, perhaps in use on another node, stays the VM's
+		steps.Push("give "+v.Name+" back", func(ctx context.Context) error { return c.untag(ctx, g, v) })
+	}
 	tagged, err := g.Tag(ctx, v.Name, c.lentTags().With(imageTags(c.req.Image)...), savedTags(v).With(withoutData(v)...))
 	if err != nil {
 		return v, err

@@ -108,6 +108,18 @@ func TestLinkImageInPlace(t *testing.T) {
 	require.ErrorIs(t, err, lvm.ErrExists, "the VM has a disk 0")
 }
 
+// A repetition that is refused leaves what the first one did.
+func TestRefusedLinkKeepsTheUser(t *testing.T) {
+	n := imaged(t)
+	_, err := n.do(n.ofImage(OpLink), Transfer{})
+	require.NoError(t, err)
+	want := n.group.volumes[image7].Tags
+	n.group.fail["activate exclusive "+image7] = lvm.ErrLocked // another node has it
+	_, err = n.do(n.ofImage(OpLink), Transfer{})
+	require.ErrorIs(t, err, lvm.ErrLocked)
+	assert.Equal(t, want, n.group.volumes[image7].Tags)
+}
+
 // The verbs on the VM's disks mean it, too.
 func TestLentImageIsADisk(t *testing.T) {
 	n := imaged(t)
