@@ -167,21 +167,26 @@ func (c *session) extend(ctx context.Context, g lvm.Group) (Result, error) {
 	if err := refuseClone(v, "extend", "it has the size of its image for good"); err != nil {
 		return Result{}, err
 	}
-	if found := snapshotsOf(volumes, v); v.Open && c.req.Size > v.Size && len(found) > 0 { // before anything is tagged
+	info, err := g.Info(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	size := lvm.RoundUp(c.req.Size, info.ExtentSize)                                 // what LVM makes of it, and made of it before
+	if found := snapshotsOf(volumes, v); v.Open && size > v.Size && len(found) > 0 { // before anything is tagged
 		return Result{}, &lvm.Error{Op: "extend", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w, and LVM cannot extend it while VM %d runs: delete %s first, or power the VM off", lvm.ErrSnapshots, c.req.VM, found[0].Name)}
 	}
-	if c.req.Size < v.Size && v.Tags.Get(tagUnzeroed) == "" {
+	if size < v.Size && v.Tags.Get(tagUnzeroed) == "" {
 		return Result{}, &lvm.Error{Op: "extend", Group: g.Name(), Volume: v.Name, Err: fmt.Errorf("%w: %d bytes are asked for, it has %d", lvm.ErrNotLarger, c.req.Size, v.Size)}
 	}
 	fresh := v.Tags.Get(tagUnzeroed) == "" // else an earlier request has, perhaps, extended it
-	if fresh && c.req.Size > v.Size {
+	if fresh && size > v.Size {
 		tag := fmt.Sprintf("%s=%d", tagUnzeroed, v.Size)
 		if v, err = g.Tag(ctx, v.Name, lvm.NewTags(tag), nil); err != nil {
 			return Result{}, err
 		}
 		failpoint.Hit("extend.tagged")
 	}
-	if v, err = g.Extend(ctx, v.Name, max(c.req.Size, v.Size)); err != nil {
+	if v, err = g.Extend(ctx, v.Name, max(size, v.Size)); err != nil {
 		return Result{}, err
 	}
 	failpoint.Hit("extend.extended")

@@ -200,6 +200,23 @@ func TestCleanSpaceIsNotThatOfOldVolumes(t *testing.T) {
 	assert.True(t, n.group.tags.Has(lvm.TagClean), "free space is as it was")
 }
 
+// LVM rounds up to extents: what it has given once is enough the next time.
+func TestExtendToLessThanAnExtentMore(t *testing.T) {
+	n := newNode(t)
+	n.group.put(t, disk0, "", "one", "vm=42", "disk=0", "ds=101")
+	q := n.request(OpExtend)
+	for _, size := range []int64{extent + 1<<20, extent + 1<<20, extent + 2<<20} {
+		q.Size = size
+		res, err := n.do(q, Transfer{})
+		require.NoError(t, err)
+		assert.EqualValues(t, 2*extent, res.Size)
+		assert.Empty(t, n.group.volumes[disk0].Tags.Get(tagUnzeroed))
+	}
+	q.Size = extent
+	_, err := n.do(q, Transfer{})
+	require.ErrorIs(t, err, lvm.ErrNotLarger)
+}
+
 func TestOthersEndAnExtension(t *testing.T) {
 	for _, c := range []struct {
 		op   Op
