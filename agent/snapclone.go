@@ -141,12 +141,12 @@ func (c *session) leaveOrigin(ctx context.Context, g lvm.Group, image, disk stri
 }
 
 // otherClones are the other snapshots of an image that may be in use: those that are not
-// parked. A VM that leaves a node (OpActivate) leaves it with all of its disks.
+// parked, and those that a verb reads. A VM that leaves a node (OpActivate) leaves it with all of its disks.
 func (c *session) otherClones(volumes []lvm.Volume, image, disk string) []lvm.Volume {
 	var others []lvm.Volume
 	for _, v := range clonesOf(volumes, image) {
 		leaving := v.Name == disk || c.req.Op == OpActivate && v.Tags.Has(lvm.KeyTag(lvm.TagVM, c.req.VM))
-		if !leaving && !v.Tags.Has(lvm.TagParked) {
+		if !leaving && (v.Open || !v.Tags.Has(lvm.TagParked)) {
 			others = append(others, v)
 		}
 	}

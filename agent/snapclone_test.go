@@ -125,6 +125,24 @@ func TestClonesLeaveANodeTogether(t *testing.T) {
 	}
 }
 
+// A parked disk that a verb reads keeps the image active for that verb.
+func TestImageIsActiveForAParkedCloneThatIsRead(t *testing.T) {
+	n := snapCloned(t)
+	_, err := n.do(n.snapClone(43, 0), Transfer{})
+	require.NoError(t, err)
+	for _, vm := range []int{42, 43} {
+		_, err = n.do(n.as(n.request(OpPark), vm, 0), Transfer{})
+		require.NoError(t, err)
+	}
+	_, err = n.group.Activate(t.Context(), image7, lvm.Exclusive)
+	require.NoError(t, err)
+	n.group.open[disk0] = true
+	_, err = n.do(n.as(n.request(OpRemove), 43, 0), Transfer{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{disk0, image7}, n.group.names())
+	assert.Equal(t, lvm.Exclusive, n.mode(image7))
+}
+
 // A disk that is taken from a VM leaves the VM its other one.
 func TestCloneIsDetached(t *testing.T) {
 	n := snapCloned(t)
