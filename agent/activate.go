@@ -47,8 +47,8 @@ func (c *session) disksIn(g lvm.Group, volumes []lvm.Volume) ([]lvm.Volume, erro
 	return out, nil
 }
 
-// activate brings the disks into a mode on this node, all or none. A crash leaves
-// some of them in the new mode; the same request again completes it.
+// activate brings the disks into a mode on this node. A failure or a crash leaves some of
+// them in the new mode: the same request again completes it, and the front-end takes it back.
 func (c *session) activate(ctx context.Context, g lvm.Group) error {
 	volumes, err := g.Volumes(ctx)
 	if err != nil {

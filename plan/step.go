@@ -24,7 +24,7 @@ type Step struct {
 	Total    int64                                         // bytes of the payload, 0 unknown
 	Here     func(context.Context) error                   // instead of a request
 	Once     bool                                          // the payload cannot be had a second time
-	Undo     *Step                                         // if a later step fails
+	Undo     *Step                                         // if the step, which may have done a part, or a later one fails
 	Then     func(agent.Result) error
 	Mend     func(ctx context.Context, err error) error // what a failure means after all
 	// Lenient: a failure is logged and the verb goes on.
@@ -46,8 +46,8 @@ func (d *Driver) print(steps []Step) error {
 	return nil
 }
 
-// carryOut runs the steps in order; a failure takes back what came before, as far as
-// the plan says how.
+// carryOut runs the steps in order; a failure takes back what came before, and what the
+// step that failed may have done, as far as the plan says how.
 func (d *Driver) carryOut(ctx context.Context, steps []Step) error {
 	var taken undo.Stack
 	var failed error
@@ -55,15 +55,16 @@ func (d *Driver) carryOut(ctx context.Context, steps []Step) error {
 		if failed != nil && !s.Always {
 			continue
 		}
+		if s.Undo != nil {
+			back := *s.Undo
+			taken.Push(back.What, func(ctx context.Context) error { return d.Step(ctx, back) })
+		}
 		err := d.Step(ctx, s)
 		switch {
 		case err != nil && s.Lenient:
 			d.Report.Warn("%s failed, going on: %v", s.What, err)
 		case err != nil:
 			failed = errors.Join(failed, err)
-		case s.Undo != nil:
-			back := *s.Undo
-			taken.Push(back.What, func(ctx context.Context) error { return d.Step(ctx, back) })
 		}
 	}
 	if failed != nil {

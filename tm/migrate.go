@@ -67,12 +67,14 @@ func (d *Driver) window(call opennebula.Call, cfg *cxmrc.Config) []plan.Step {
 // unlessArrived opens the window, unless the VM is at its target already: the hook has oned
 // repeat a move that the cluster has made, from a node that cannot have the disks any more, or
 // is dead. Asked is only when the source fails: then the target has them all for itself, in
-// use, and goes on so.
+// use, and goes on so. Taken back is nothing then, nor from a source that could not be asked,
+// or whose locks another node has.
 func (d *Driver) unlessArrived(call opennebula.Call, cfg *cxmrc.Config, source, target plan.Step) []plan.Step {
-	arrived := false
+	arrived, untouched := false, false
 	source.Mend = func(ctx context.Context, failed error) error {
 		var err error
 		if arrived, err = d.runsOn(ctx, call.To, call, cfg); err != nil || !arrived {
+			untouched = errors.Is(failed, agent.ErrUnreachable) || errors.Is(failed, lvm.ErrLocked)
 			return errors.Join(failed, err)
 		}
 		d.Report.Info("VM %d is on %s already, its disks stay as they are: %v", call.VM, call.To, failed)
@@ -84,6 +86,15 @@ func (d *Driver) unlessArrived(call opennebula.Call, cfg *cxmrc.Config, source, 
 			return nil
 		}
 		return d.Step(ctx, open)
+	}
+	for _, back := range []*plan.Step{source.Undo, target.Undo} {
+		take := *back
+		back.Here = func(ctx context.Context) error {
+			if arrived || untouched {
+				return nil
+			}
+			return d.Step(ctx, take)
+		}
 	}
 	return []plan.Step{source, target}
 }

@@ -32,7 +32,12 @@ func TestMigrationWindow(t *testing.T) {
 	b.Stdin = bytes.NewReader(b.document())
 	b.nodes.fail["node2 activate"] = lvm.ErrLocked
 	require.ErrorIs(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"), lvm.ErrLocked)
-	assert.Equal(t, "node1 activate disk -1 exclusive", b.nodes.asked[2], "oned before 7.0 calls no FAILMIGRATE then")
+	assert.Equal(t, []string{"node2 activate disk -1 off", "node1 activate disk -1 exclusive"}, b.nodes.asked[2:], "the target may share a disk already; oned before 7.0 calls no FAILMIGRATE then")
+	b = newBench(t)
+	b.Stdin = bytes.NewReader(b.document())
+	b.nodes.fail["node1 activate"] = agent.ErrStream
+	require.ErrorIs(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"), agent.ErrStream)
+	assert.Equal(t, []string{"node1 activate disk -1 shared", "node2 volumes disk 0", "node1 activate disk -1 exclusive"}, b.nodes.asked, "nor does anybody else end what the source has begun")
 	b = newBench(t)
 	assert.ErrorContains(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"), "document")
 }
@@ -83,6 +88,14 @@ func TestPremigrateOfAVMThatHasArrived(t *testing.T) {
 			assert.Contains(t, b.stderr.String(), "VM 0 is on node2 already")
 		})
 	}
+	b := newBench(t)
+	b.Remotes = t.TempDir()
+	b.Stdin = bytes.NewReader(bytes.Replace(b.document(), []byte("<TM_MAD><![CDATA[clvm]]></TM_MAD>"), []byte("<TM_MAD><![CDATA[ceph]]></TM_MAD>"), 1))
+	b.nodes.fail["node1 activate"] = lvm.ErrLocked
+	b.nodes.volumes = map[string][]lvm.Volume{"vg-one": {disk(lvm.Exclusive, true)}}
+	b.Runner = runnerFunc(func(context.Context, run.Cmd) (run.Result, error) { return run.Result{}, agent.ErrStream })
+	require.ErrorIs(t, b.call("premigrate node1 node2 /var/lib/one/datastores/101/0 0 101"), agent.ErrStream)
+	assert.Equal(t, []string{source, look}, b.nodes.asked, "what another driver fails at takes no disk from a VM that has arrived")
 }
 
 func TestWindowGoesToBothEnds(t *testing.T) {
