@@ -51,11 +51,13 @@ func (d *Driver) Ask(ctx context.Context, host string, q agent.Request) (agent.R
 func (d *Driver) ask(ctx context.Context, s Step, send func(agent.Request) (agent.Result, error)) (agent.Result, error) {
 	q := s.Request
 	if q.SingleWriter && q.Group != "" {
-		release, err := d.takeTurns(ctx, q)
-		if err != nil {
-			return agent.Result{}, err
+		if !s.InTurn {
+			release, err := d.TakeTurns(ctx, q)
+			if err != nil {
+				return agent.Result{}, err
+			}
+			defer release()
 		}
-		defer release()
 		return send(q)
 	}
 	q.Local = d.knownLocal(ctx, s.Host)

@@ -188,12 +188,12 @@ func TestSingleWriterTakesTurns(t *testing.T) {
 	releaseOther, err := s.takeTurn(t.Context(), other)
 	require.NoError(t, err, "another group has a turn of its own")
 	image := q
-	image.Group, image.Image = "vg-disks", &agent.Image{Group: "vg-one", ID: 7}
-	_, err = s.takeTurns(t.Context(), image)
+	image.SingleWriter, image.Group, image.Image = true, "vg-disks", &agent.Image{Group: "vg-one", ID: 7}
+	_, err = s.TakeTurns(t.Context(), image)
 	require.ErrorIs(t, err, agent.ErrBusy, "its image's group is another's turn")
 	releaseOther()
 	release()
-	release, err = s.takeTurns(t.Context(), image)
+	release, err = s.TakeTurns(t.Context(), image)
 	require.NoError(t, err, "what it had taken was given back")
 	require.ErrorIs(t, s.create("node1"), agent.ErrBusy)
 	release()

@@ -24,6 +24,7 @@ type Step struct {
 	Total    int64                                         // bytes of the payload, 0 unknown
 	Here     func(context.Context) error                   // instead of a request
 	Once     bool                                          // the payload cannot be had a second time
+	InTurn   bool                                          // the caller has the turns of the request (TakeTurns)
 	Undo     *Step                                         // if the step, which may have done a part, or a later one fails
 	Then     func(agent.Result) error
 	Mend     func(ctx context.Context, err error) error // what a failure means after all

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,22 +19,29 @@ import (
 // turnInterval is how often a verb looks whether it is its turn.
 const turnInterval = 100 * time.Millisecond
 
-// takeTurns takes the turn of every group that a request changes, in one order for all, so
-// that two requests never wait for each other.
-func (d *Driver) takeTurns(ctx context.Context, q agent.Request) (release func(), err error) {
-	groups := []string{q.Group}
-	if q.Image != nil {
-		groups = append(groups, q.Image.Group)
+// TakeTurns takes the turn of every group that requests in single-writer mode change, in one
+// order for all, so that two verbs never wait for each other. Requests that need each other
+// take theirs together, and are steps with InTurn then.
+func (d *Driver) TakeTurns(ctx context.Context, requests ...agent.Request) (release func(), err error) {
+	turns := map[string]agent.Request{}
+	for _, q := range requests {
+		if !q.SingleWriter || q.Group == "" {
+			continue
+		}
+		turns[q.Group] = q
+		if q.Image != nil {
+			q.Group = q.Image.Group
+			turns[q.Group] = q
+		}
 	}
-	slices.Sort(groups)
 	var taken []func()
 	release = func() {
 		for _, giveBack := range taken {
 			giveBack()
 		}
 	}
-	for _, q.Group = range slices.Compact(groups) {
-		giveBack, err := d.takeTurn(ctx, q)
+	for _, group := range slices.Sorted(maps.Keys(turns)) {
+		giveBack, err := d.takeTurn(ctx, turns[group])
 		if err != nil {
 			release()
 			return nil, err
@@ -44,7 +52,7 @@ func (d *Driver) takeTurns(ctx context.Context, q agent.Request) (release func()
 }
 
 // takeTurn keeps the other verbs of this front-end out of a volume group that no lock
-// manager protects, for as long as one request takes. The kernel lets go of the lock when
+// manager protects, for as long as its requests take. The kernel lets go of the lock when
 // the process ends, however it ends. What the file says is for people.
 func (d *Driver) takeTurn(ctx context.Context, q agent.Request) (release func(), err error) {
 	file, err := d.turnFile(q.Group)

@@ -102,10 +102,17 @@ func (r *relocation) copy(ctx context.Context, disk lvm.Volume) error {
 	create := r.request(agent.OpCreate, r.call, r.cfg)
 	create.Content, create.Mode, create.Size, create.Hold = agent.ContentExtents, tarmode.RAW, disk.Size, true
 	create.FSType = disk.Tags.Get(lvm.TagFSType)
+	// Each end waits for the other: with a turn of its own for each, two moves in opposite
+	// directions would have one each, and wait for the other's.
+	release, err := r.TakeTurns(ctx, save, create)
+	if err != nil {
+		return err
+	}
+	defer release()
 	stream, feed := io.Pipe()
 	var group errgroup.Group
 	group.Go(func() error {
-		err := r.Step(ctx, plan.Step{What: "read the disk", Host: r.from.host, Request: save, Transfer: func(context.Context) (agent.Transfer, error) {
+		err := r.Step(ctx, plan.Step{What: "read the disk", Host: r.from.host, Request: save, InTurn: true, Transfer: func(context.Context) (agent.Transfer, error) {
 			return agent.Transfer{
 				Receive:  func(agent.Start) (io.Writer, error) { return feed, nil },
 				Received: func(agent.Start) error { return feed.Close() },
@@ -115,7 +122,7 @@ func (r *relocation) copy(ctx context.Context, disk lvm.Volume) error {
 		return err
 	})
 	group.Go(func() error {
-		err := r.Step(ctx, plan.Step{What: "write the copy", Host: r.call.Dest.Host, Request: create, Once: true, Transfer: func(context.Context) (agent.Transfer, error) {
+		err := r.Step(ctx, plan.Step{What: "write the copy", Host: r.call.Dest.Host, Request: create, Once: true, InTurn: true, Transfer: func(context.Context) (agent.Transfer, error) {
 			return agent.Transfer{Send: func(w io.Writer) error { _, err := io.Copy(w, stream); return err }}, nil
 		}})
 		_ = stream.CloseWithError(err)

@@ -3,12 +3,15 @@ package tm
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"one-clvm/agent"
+	"one-clvm/cxmrc"
 	"one-clvm/lvm"
 	"one-clvm/opennebula"
 )
@@ -124,4 +127,34 @@ func TestMoveFromADeadNodeToAnotherVolumeGroup(t *testing.T) {
 			assert.Equal(t, "node1", q.TakeOver, q.Op)
 		}
 	}
+}
+
+// TestMovesInOppositeDirections: in single-writer mode a copy has the turns of both groups, or
+// has not begun. With one of them it could wait for a move that has the other and waits for it.
+func TestMovesInOppositeDirections(t *testing.T) {
+	text := "LOCK_DIR=" + t.TempDir() + "\nSTATE_DIR=" + t.TempDir() + "\nSINGLE_WRITER=True\nLOCK_TIMEOUT="
+	setUp := func(timeout string) *bench {
+		b := twoDatastores(t)
+		cfg, err := cxmrc.Parse(strings.NewReader(text+timeout), "cxmrc", cxmrc.Driver)
+		require.NoError(t, err)
+		b.Config = cfg
+		return b
+	}
+	for _, group := range []string{"vg-one", "vg-two"} {
+		b := setUp("1")
+		release, err := b.TakeTurns(t.Context(), agent.Request{Group: group, SingleWriter: true})
+		require.NoError(t, err)
+		require.ErrorIs(t, b.call(across), agent.ErrBusy, group)
+		release()
+		assert.Equal(t, []string{"node1 volumes disk 0"}, b.nodes.asked, group)
+	}
+
+	there, back := setUp("60"), setUp("60")
+	back.nodes.volumes["vg-two"], back.nodes.volumes["vg-one"] = back.nodes.volumes["vg-one"][1:], nil
+	var both errgroup.Group
+	both.Go(func() error { return there.call(across) })
+	both.Go(func() error { return back.call("mv node2:" + otherHome + "/disk.0 node1:" + home + "/disk.0 0 100") })
+	require.NoError(t, both.Wait())
+	assert.Contains(t, there.nodes.asked, "node2 create disk 0")
+	assert.Contains(t, back.nodes.asked, "node1 create disk 0")
 }
