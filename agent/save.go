@@ -21,6 +21,7 @@ func (c *session) save(ctx context.Context, g lvm.Group) (res Result, err error)
 	if c.req.Snapshot != nil {
 		return c.saveSnapshot(ctx, g, volumes, v)
 	}
+	c.warnInUse(v)
 	removing := false
 	if v.Mode == lvm.Off || v.Tags.Has(lvm.TagParked) {
 		if v, err = c.setMode(ctx, g, v, lvm.Exclusive); err != nil {
@@ -47,6 +48,13 @@ func (c *session) save(ctx context.Context, g lvm.Group) (res Result, err error)
 	}
 	removing = true
 	return res, c.removeSaved(ctx, g, volumes, v)
+}
+
+// warnInUse says what a copy of a disk in use is worth.
+func (c *session) warnInUse(disk lvm.Volume) {
+	if disk.Open {
+		c.log("warn", "volume %s is in use: what VM %d writes while it is read may be in the copy in part; for a copy of one instant save a snapshot of the disk, or power the VM off", disk.Name, c.req.VM)
+	}
 }
 
 // saveSnapshot sends a snapshot's content; the disk may be in use.

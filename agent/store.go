@@ -31,6 +31,8 @@ func (c *session) store(ctx context.Context, g lvm.Group) (res Result, err error
 		if source, err = c.findSnapshot(g, volumes, disk); err != nil {
 			return Result{}, err
 		}
+	} else {
+		c.warnInUse(disk)
 	}
 	err = c.whileActive(ctx, g, disk, func(lvm.Volume) error {
 		v, err := g.Volume(ctx, source.Name) // whether a snapshot is valid is known only now
