@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -162,6 +163,7 @@ func (e *example) createDatastore(words []string) string {
 // createImage: --datastore files --type TYPE --name NAME --path PATH. OpenNebula's driver fs copies it.
 func (e *example) createImage(words []string) string {
 	name, from := words[5], words[7]
+	require.Equal(e, "/var/tmp", filepath.Dir(from), "the SAFE_DIRS of the files datastore")
 	image := fakeoned.Image{ID: e.next(fakeoned.Images, 0), Name: name, Source: oneadminHome + "/datastores/2/" + name, SizeMiB: 1}
 	e.onFrontEnd("root", "", "install", "-D", "-o", "oneadmin", "-g", "oneadmin", from, image.Source)
 	e.oned.Put(fakeoned.Images, image.ID, image.Document())
