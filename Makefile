@@ -69,7 +69,7 @@ deps-demo:
 test: deps build $(NFPM) ## Run the unit tests with the race detector, then the embedded ones (needs root)
 	@.ci/go-test unit -race ./...
 	@.ci/go-test failpoint -tags failpoint ./internal/failpoint
-	@$(MAKE) -j 2 -O test-embedded test-kill-matrix
+	@$(MAKE) $(if $(findstring -j,$(MAKEFLAGS)),,-j 2) -O test-embedded test-kill-matrix
 
 # Two rungs of a machine each: neither keeps two cores busy.
 .PHONY: test-embedded test-kill-matrix
