@@ -107,12 +107,12 @@ func (c typed) finds() bool { return finding.MatchString(strings.Join(c.shown, "
 func TestShownOutput(t *testing.T) {
 	shown := typed{shown: []string{"ID: 0", "…", "HOST : … (…)", "done "}}
 	for came, right := range map[string]bool{
-		"ID: 0\nHOST : node1 (up)\ndone\n":           true,
-		"ID: 0\nmore\nmore\nHOST : node1 ()\ndone\n": true,
-		"ID: 1\nHOST : node1 (up)\ndone\n":           false,
-		"ID: 0\nHOST : node1\ndone\n":                false,
-		"ID: 0\nHOST : node1 (up)\ndone\nmore\n":     false,
-		"first\nID: 0\nHOST : node1 (up)\ndone\n":    false,
+		"ID: 0\nHOST : node1 (up)\ndone\n":               true,
+		"ID: 0\nmore\nand more\nHOST : node1 ()\ndone\n": true,
+		"ID: 1\nHOST : node1 (up)\ndone\n":               false,
+		"ID: 0\nHOST : node1\ndone\n":                    false,
+		"ID: 0\nHOST : node1 (up)\ndone\nmore\n":         false,
+		"first\nID: 0\nHOST : node1 (up)\ndone\n":        false,
 		"": false,
 	} {
 		assert.Equal(t, right, regexp.MustCompile(shown.pattern()).MatchString(came), came)
