@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -47,11 +48,12 @@ func (h *hooked) stoppable() {
 	}
 }
 
-// frontEndDies in the middle of each verb in the life of a VM, with the verb's processes: what
+// The front-end dies in the middle of each verb in the life of a VM, with the verb's processes: what
 // oned then waits for is ended by vmm-rhcs recover, and oned goes on.
-func (h *hooked) frontEndDies(vm int) {
-	h.Helper()
+func TestRecoverOnPacemaker(t *testing.T) {
+	h := startHooked(t)
 	one, two := h.Nodes[0], h.Nodes[1]
+	const vm = vmID
 	m := &matrix{site: h.site}
 	w := m.newWorker(h.T, vm, one)
 	w.program = filepath.Join(h.directory, "tm-clvm-stops")
