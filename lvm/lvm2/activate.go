@@ -22,7 +22,7 @@ func (g *Group) Activate(ctx context.Context, name string, mode lvm.Mode) (lvm.V
 				return lvm.Volume{}, err
 			}
 		}
-		if err := before.checkActivation(volume, mode); err != nil {
+		if err := g.checkActivation(ctx, before, volume, mode); err != nil {
 			return lvm.Volume{}, err
 		}
 		if err := g.weaken(ctx, before, volume, mode); err != nil {

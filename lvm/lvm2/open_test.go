@@ -41,3 +41,18 @@ func TestOpenForAMoment(t *testing.T) {
 		})
 	}
 }
+
+// The same of a snapshot, whose device goes with that of its origin.
+func TestSnapshotOpenForAMoment(t *testing.T) {
+	c := newCluster(lvmfake.LockDLM)
+	c.create(t)
+	_, err := c.a.Snapshot(t.Context(), lvm.SnapshotRequest{Name: disk + "_s0", Origin: disk, Space: 4 << 20})
+	require.NoError(t, err)
+	release := c.hostA.Open(vg, disk+"_s0")
+	_, err = c.a.Activate(t.Context(), disk, lvm.Off)
+	require.ErrorIs(t, err, lvm.ErrInUse)
+	require.ErrorContains(t, err, "its snapshot "+disk+"_s0")
+	g := lvm2.New(vg, c.hostA, lvm2.Options{Sleep: func(context.Context, time.Duration) error { release(); return nil }})
+	_, err = g.Activate(t.Context(), disk, lvm.Off)
+	require.NoError(t, err)
+}

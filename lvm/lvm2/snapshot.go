@@ -90,16 +90,18 @@ func (s state) snapshots(origin string) []lvm.Volume {
 }
 
 // checkActivation refuses what snapshots make impossible.
-func (s state) checkActivation(volume lvm.Volume, mode lvm.Mode) error {
+func (g *Group) checkActivation(ctx context.Context, s state, volume lvm.Volume, mode lvm.Mode) error {
 	if volume.Origin != "" {
 		return fmt.Errorf("%w: it is active with its origin %s", lvm.ErrSnapshots, volume.Origin)
 	}
 	for _, snapshot := range s.snapshots(volume.Name) {
-		switch {
-		case mode == lvm.Shared:
+		switch mode {
+		case lvm.Shared:
 			return fmt.Errorf("%w: such a volume can only be active on one node; remove %s first", lvm.ErrSnapshots, snapshot.Name)
-		case mode == lvm.Off && snapshot.Open:
-			return fmt.Errorf("%w: its snapshot %s", lvm.ErrInUse, snapshot.Name)
+		case lvm.Off:
+			if err := g.released(ctx, snapshot); err != nil {
+				return fmt.Errorf("%w: its snapshot %s", err, snapshot.Name)
+			}
 		}
 	}
 	return nil
@@ -115,7 +117,7 @@ func (g *Group) inactive(ctx context.Context, before state, volume lvm.Volume, f
 	if volume.Open {
 		return fmt.Errorf("%w, and is in use: remove %s first, or power the VM off", lvm.ErrSnapshots, found[0].Name)
 	}
-	if err := before.checkActivation(volume, lvm.Off); err != nil {
+	if err := g.checkActivation(ctx, before, volume, lvm.Off); err != nil {
 		return err
 	}
 	manager := before.info.LockManager
