@@ -24,6 +24,7 @@ import (
 // startHA starts nodes that run VMs, and gives them the drivers' scripts as "onehost sync" does.
 func startHA(t *testing.T, p profile.Profile) *site {
 	t.Helper()
+	t.Parallel()
 	s := start(t, p, nil)
 	for _, n := range s.Nodes {
 		s.syncHost(n)
