@@ -298,7 +298,6 @@ func TestHookOnPacemaker(t *testing.T) {
 		h.comesTo(two, second)
 		h.told(two, 1, first, second)
 		h.standby(one, "off")
-		h.canFence(one, two)
 	})
 	h.loses(one, func() { h.move(one, second) })
 	h.scenario("c: node killed and fenced", func() {
@@ -320,20 +319,6 @@ func TestHookOnPacemaker(t *testing.T) {
 		})
 	})
 	fmt.Printf("hook: %d scenarios, %d ok\n", h.all, h.passed)
-}
-
-// canFence waits until the node has the fence device of the other one again. Pacemaker's fencer
-// (2.1.5) looks at who may use a device when resources are changed, and not when a node comes
-// back from standby.
-func (h *hooked) canFence(n, other *cluster.Node) {
-	h.Helper()
-	asked := 0
-	h.await(n.Name+" can fence "+other.Name, func() bool {
-		asked++
-		h.Output(h.T, n, "crm_resource", "--resource", "fencing", "--meta", "--set-parameter", "priority", "--parameter-value", fmt.Sprint(asked))
-		devices, err := n.Output(h.Context(), "stonith_admin", "--list", other.Name)
-		return err == nil && strings.Contains(devices, "fencing")
-	})
 }
 
 // loses takes from a node what it has heard of something that the cluster does: what the
