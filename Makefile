@@ -61,10 +61,6 @@ deps: ## Install the distribution's packages and fetch the Go modules that the r
 	@.ci/deps
 	go mod download
 
-.PHONY: deps-demo
-deps-demo:
-	@.ci/deps demo
-
 .PHONY: test
 test: deps build $(NFPM) ## Run the unit tests with the race detector, then the embedded ones (needs root)
 	@.ci/go-test unit -race ./...
@@ -83,7 +79,7 @@ kill-matrix-full: deps ## Kill every process of every verb at every instant (nee
 	@.ci/kill-matrix $(KILLFLAGS)
 
 .PHONY: demo
-demo: deps-demo build ## Deploy and save a real Debian through the installed programs (needs root)
+demo: deps build ## Deploy and save a real Debian through the installed programs (needs root)
 	@go build -trimpath -o $(CACHE)/bin/demo ./test/demo
 	@$(CACHE)/bin/demo
 
