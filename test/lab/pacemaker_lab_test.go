@@ -25,7 +25,6 @@ import (
 // The suite of all clusters, which the doubles of rgmanager and cxm pass, on Pacemaker itself.
 // The guests have files for disks: volumes are the transfer manager's, which takes no part.
 func TestConformanceOfPacemaker(t *testing.T) {
-	t.Parallel()
 	s := startHA(t, profile.HA)
 	subject := s.subject()
 	subject.Ready = s.readiness()

@@ -210,7 +210,6 @@ var expected = map[string]where{
 // links, the guest and what it has written right after each step, and the cluster's
 // configuration as it was in the end.
 func TestTraceOfOned(t *testing.T) {
-	t.Parallel()
 	s := startHA(t, profile.HA)
 	s.set("SNAPSHOT_SPACE", "10")
 	before := s.configuration(s.Nodes[0])
