@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -32,11 +34,12 @@ func startLibvirt(ctx context.Context) error {
 // Of Pacemaker.
 const (
 	informationBase = "/var/lib/pacemaker/cib/cib.xml"
+	pacemakerLog    = "/var/log/pacemaker/pacemaker.log"
 	pacemakerOutput = "/var/log/pacemaker/pacemakerd.out"
 )
 
 // startPacemaker starts it, with the configuration of the image unless the others have a
-// newer one, and waits until it has all nodes.
+// newer one, and waits until it has all nodes and its fencer knows the configuration.
 func startPacemaker(ctx context.Context, p profile.Profile) error {
 	if err := ownLikeDirectory(informationBase); err != nil {
 		return err
@@ -49,9 +52,33 @@ func startPacemaker(ctx context.Context, p profile.Profile) error {
 		return err == nil && strings.Count(out, ` online="true"`) >= p.Nodes
 	})
 	if err != nil {
-		return fmt.Errorf("%w; its last words: %s", err, lastWords("/var/log/pacemaker/pacemaker.log", pacemakerOutput))
+		return fmt.Errorf("%w; its last words: %s", err, lastWords(pacemakerLog, pacemakerOutput))
 	}
-	return nil
+	return awaitFencer(ctx)
+}
+
+// fencerSays is what the fencer's log has of its connection to the configuration.
+var fencerSays = regexp.MustCompile(`pacemaker-fenced +\[(\d+)\] \(setup_cib\)\s+(\w+): (.*)`)
+
+// awaitFencer waits until the fencer follows the cluster's configuration. It gives up after
+// ten seconds, which a node without a processor of its own can take, and then knows only
+// the devices that run on this node: pacemakerd starts one that was killed again.
+func awaitFencer(ctx context.Context) error {
+	killed := ""
+	return until(ctx, "Pacemaker's fencer follows the configuration", func() bool {
+		log, err := os.ReadFile(pacemakerLog)
+		said := fencerSays.FindAllStringSubmatch(string(log), -1)
+		if err != nil || len(said) == 0 {
+			return false
+		}
+		pid, level := said[len(said)-1][1], said[len(said)-1][2]
+		if level == "error" && pid != killed {
+			if number, err := strconv.Atoi(pid); err == nil && syscall.Kill(number, syscall.SIGKILL) == nil {
+				killed = pid
+			}
+		}
+		return level == "info"
+	})
 }
 
 // lastWords are the ends of some files.
