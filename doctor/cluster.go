@@ -224,6 +224,9 @@ func pacemakerFencing(j *judge, n Node, f *facts.Facts) {
 	for _, id := range p.Failed {
 		j.fail(n.Name, fix(n.Name, "crm_resource --cleanup -r %s", id), "fence device %s does not run", id)
 	}
+	if len(p.Fencing) > 0 && p.Registered != nil && len(p.Registered) == 0 {
+		j.fail(n.Name, fix(n.Name, "pkill -x pacemaker-fenced"), "its fencer knows no fence device, as when it started before the cluster's configuration could be read: this node cannot fence the others. Pacemaker starts the fencer again, no VM is touched")
+	}
 	if len(f.GFS2) > 0 && p.NoQuorumPolicy != "freeze" {
 		j.fail(n.Name, fix(n.Name, "crm_attribute -n no-quorum-policy -v freeze"), "no-quorum-policy is %q: a GFS2 can then neither be used nor unmounted without quorum", p.NoQuorumPolicy)
 	}

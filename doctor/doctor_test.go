@@ -185,6 +185,13 @@ var faults = []struct {
 		one.Hook = &facts.Reach{}
 		one.Pacemaker = &facts.Pacemaker{Quorate: true, NoQuorumPolicy: "freeze", Fencing: []string{"f"}, Nodes: map[string]bool{"node1": true, "node2": true}}
 	}, "fencing", "node1", Fail, "switched off", "node1", "crm_attribute -n stonith-enabled -v true"},
+	{"a fencer without devices", func(_ *View, one, _ *facts.Facts) {
+		one.Hook = &facts.Reach{}
+		one.Pacemaker = &facts.Pacemaker{
+			Quorate: true, Stonith: true, NoQuorumPolicy: "freeze", Fencing: []string{"f"}, Registered: []string{},
+			Nodes: map[string]bool{"node1": true, "node2": true},
+		}
+	}, "fencing", "node1", Fail, "knows no fence device", "node1", "pkill -x pacemaker-fenced"},
 	{"metadata area 96 % full", func(_ *View, one, two *facts.Facts) {
 		one.LVM.Groups[0].MetadataFree, two.LVM.Groups[0].MetadataFree = 18944, 18944 // recorded, with 495 tags of 1 KB
 	}, "metadata", "", Fail, "96 % full", "node1", "pvcreate --metadatasize 64m NEW-DISK && vgextend vg-one NEW-DISK && pvchange --metadataignore y /dev/sda"},

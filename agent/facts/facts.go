@@ -93,7 +93,7 @@ type Sanlock struct {
 	Watchdog   string   `json:"watchdog"` // identity of the device; "" without one
 }
 
-// Pacemaker is what crm_mon says.
+// Pacemaker is what crm_mon says, and the node's own fencer.
 type Pacemaker struct {
 	Quorate        bool            `json:"quorate"`
 	Stonith        bool            `json:"stonith"`
@@ -101,6 +101,8 @@ type Pacemaker struct {
 	Nodes          map[string]bool `json:"nodes"`   // name: online
 	Fencing        []string        `json:"fencing"` // resources of class stonith
 	Failed         []string        `json:"failed"`  // of them, those that do not run
+	// Registered are the fence devices that this node's fencer can use; nil: it was not asked.
+	Registered []string `json:"registered"`
 }
 
 // RGManager is what clustat says.

@@ -212,6 +212,21 @@ func TestPacemaker(t *testing.T) {
 	require.Error(t, err, "cut off")
 }
 
+func TestFencer(t *testing.T) {
+	const answer = `<pacemaker-result api-version="2.28" request="stonith_admin --list-registered --output-as=xml">
+<list name="Registered fence devices" count="2"><item name="device">fence-n1</item><item name="device">fence-n2</item></list><status code="0" message="OK"/></pacemaker-result>`
+	const none = `<pacemaker-result api-version="2.28"><list name="Registered fence devices" count="0"/><status code="0" message="OK"/></pacemaker-result>`
+	registered, err := parseRegistered([]byte(answer))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"fence-n1", "fence-n2"}, registered)
+	registered, err = parseRegistered([]byte(none))
+	require.NoError(t, err)
+	assert.NotNil(t, registered, "asked")
+	assert.Empty(t, registered)
+	_, err = parseRegistered([]byte(answer[:150]))
+	require.Error(t, err, "cut off")
+}
+
 func TestRGManager(t *testing.T) {
 	r, err := parseRGManager([]byte(`Service states unavailable: Temporary failure; try again
 <?xml version="1.0"?><clustat version="4.1.1"><quorum quorate="1" groupmember="1"/><nodes>

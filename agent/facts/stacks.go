@@ -50,8 +50,31 @@ func (w *collecting) pacemaker(ctx context.Context) error {
 		return err
 	}
 	p, err := parsePacemaker(result.Stdout)
+	if err != nil {
+		return err
+	}
 	w.set(func(f *Facts) { f.Pacemaker = p })
+	if len(p.Fencing) == 0 || !w.Installed("stonith_admin") {
+		return nil
+	}
+	result, err = w.Runner.Run(ctx, run.Cmd{Path: "stonith_admin", Args: []string{"--list-registered", "--output-as=xml"}})
+	if err != nil {
+		return err
+	}
+	registered, err := parseRegistered(result.Stdout)
+	w.set(func(f *Facts) { f.Pacemaker.Registered = registered })
 	return err
+}
+
+// parseRegistered reads stonith_admin --list-registered --output-as=xml: a list of items.
+func parseRegistered(output []byte) ([]string, error) {
+	var document struct {
+		Devices []string `xml:"list>item"`
+	}
+	if err := xml.Unmarshal(output, &document); err != nil {
+		return nil, fmt.Errorf("stonith_admin: %w", err)
+	}
+	return append([]string{}, document.Devices...), nil
 }
 
 // parsePacemaker reads crm_mon --output-as=xml. Resources of class stonith may be anywhere.
