@@ -61,11 +61,8 @@ func setupReconcile(flags *pflag.FlagSet) command.Action {
 	asJSON := flags.Bool("json", false, "for programs")
 	return func(ctx context.Context, _ []string, io command.Stdio) error {
 		found, err := reconcile(ctx, entrance.System(io.Err), *dryRun)
-		switch {
-		case *asJSON:
-			err = errors.Join(err, json.NewEncoder(io.Out).Encode(found))
-		case err == nil || len(found) > 0: // else nobody was looked at
-			err = errors.Join(err, printFindings(found, io))
+		if err == nil || len(found) > 0 { // else nobody was looked at
+			err = errors.Join(err, printFindings(found, *asJSON, io))
 		}
 		if err != nil {
 			return fmt.Errorf("%w: %w", command.ErrCouldNotLook, err)
@@ -95,7 +92,10 @@ func reconcile(ctx context.Context, journal entrance.Journal, dryRun bool) ([]ho
 	return found, errors.Join(silent, err)
 }
 
-func printFindings(found []hook.Finding, io command.Stdio) error {
+func printFindings(found []hook.Finding, asJSON bool, io command.Stdio) error {
+	if asJSON {
+		return json.NewEncoder(io.Out).Encode(append([]hook.Finding{}, found...)) // never null
+	}
 	table := tabwriter.NewWriter(io.Out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "VM\tOPENNEBULA\tSTATE\tREALLY ON\tOUTCOME\tWHY")
 	for _, f := range hook.Disagreements(found) {

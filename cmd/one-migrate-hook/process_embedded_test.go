@@ -167,9 +167,9 @@ func fill(t *testing.T, dir string) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "fill"), make([]byte, 4096), 0o600))
 }
 
-// Every alert is in the spool or in the journal, with the VM; the front-end is down. No time is asserted: the
-// machine may be busy with other things. What it costs to run a program that does nothing,
-// as often, is printed beside.
+// Every alert is in the spool or in the journal, with the VM; the front-end is down. No time
+// is asserted: the machine may be busy with other things. What it costs to run a program
+// that does nothing, as often, is printed beside.
 func TestThousandAlertsAtOnce(t *testing.T) {
 	const alerts = 1000
 	s := install(t, testbed.Hook, testbed.HookCommands)
