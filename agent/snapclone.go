@@ -141,7 +141,8 @@ func (c *session) leaveOrigin(ctx context.Context, g lvm.Group, image, disk stri
 }
 
 // otherClones are the other snapshots of an image that may be in use: those that are not
-// parked, and those that a verb reads. A VM that leaves a node (OpActivate) leaves it with all of its disks.
+// parked, and those that a verb reads. A VM that leaves a node (OpActivate) leaves it with
+// all of its disks.
 func (c *session) otherClones(volumes []lvm.Volume, image, disk string) []lvm.Volume {
 	var others []lvm.Volume
 	for _, v := range clonesOf(volumes, image) {

@@ -65,7 +65,8 @@ func (c *session) zeroEnds(ctx context.Context, device *os.File, size int64) err
 }
 
 // isClean says whether space that this request has taken needs no zeroing: the group says that
-// its free space is zero, and samples agree. Of space that a volume had before nobody says that. If one does not, the group is not believed again.
+// its free space is zero, and samples agree; one that does not, and the group is not believed
+// again. Of space that a volume had before nobody says that.
 func (c *session) isClean(ctx context.Context, g lvm.Group, device *os.File, off, length int64) (bool, error) {
 	info, err := g.Info(ctx)
 	if err != nil || !info.Tags.Has(lvm.TagClean) {

@@ -132,8 +132,8 @@ func (x *Executor) carryOut(ctx context.Context, o Order, plan Plan) error {
 	return nil
 }
 
-// takeBack carries out steps in place of one that failed, or to undo one. It stops at the first step that fails: a service that could not be stopped is not
-// removed.
+// takeBack carries out steps in place of one that failed, or to undo one. It stops at the
+// first step that fails: a service that could not be stopped is not removed.
 func (x *Executor) takeBack(ctx context.Context, o Order, steps []Step) error {
 	for _, step := range steps {
 		if err := x.step(ctx, o, step); err != nil {

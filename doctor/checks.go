@@ -31,6 +31,6 @@ func Checks() []Check {
 		{"links", "A link in a VM's home leads to the VM's own volume.", links, nodes},
 		{"libvirt", "libvirt runs VMs as that user, and leaves devices alone.", libvirt, nodes},
 		{"memory", "All VMs have room with one node gone.", memory, onedAndNodes},
-		{"hook ssh", "Nodes reach the front-end, to tell of failovers.", hookWay, nodes},
+		{"hook ssh", "Nodes reach the front-end, to tell of failovers.", hookSSH, nodes},
 	}
 }

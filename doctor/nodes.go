@@ -333,7 +333,7 @@ func orDefault(value string) string {
 	return value
 }
 
-func hookWay(j *judge) {
+func hookSSH(j *judge) {
 	j.each(func(n Node, f *facts.Facts) {
 		if f.FrontEnd != nil && f.FrontEnd.Error != "" {
 			j.warn(n.Name, fix(n.Name, "runuser -u oneadmin -- ssh-copy-id %s", f.FrontEnd.Host), "oneadmin does not reach %s from there, so the cluster cannot tell OpenNebula of a failover: %s", f.FrontEnd.Host, f.FrontEnd.Error)

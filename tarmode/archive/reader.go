@@ -44,8 +44,9 @@ func (r *Reader) Global() map[string]string { return maps.Clone(r.global) }
 
 // Next skips what is left of a member and reads the header of the following one.
 //
-// io.EOF: the end mark was read. What stands behind it in the source is left to Finish. ErrTruncated: the source ended before. ErrCorrupt: a header is damaged.
-// ErrUnsupported: see there. After an error the archive cannot be read on.
+// io.EOF: the end mark was read. What stands behind it in the source is left to Finish.
+// ErrTruncated: the source ended before. ErrCorrupt: a header is damaged. ErrUnsupported:
+// see there. After an error the archive cannot be read on.
 func (r *Reader) Next() (*Header, error) {
 	if r.err != nil {
 		return nil, r.err
