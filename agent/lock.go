@@ -58,6 +58,10 @@ func (l *vmLock) unlock() error { return l.f.Close() }
 
 func wholeFile(kind int16) unix.Flock_t { return unix.Flock_t{Type: kind, Whence: unix.SEEK_SET} }
 
+// lockTick is how often a lock's holder is looked at: no record lock says when it is free
+// without a thread that waits for ever.
+const lockTick = 20 * time.Millisecond
+
 // tryLock returns the holder's pid, 0 when the lock is ours now.
 func tryLock(f *os.File) (holder int, err error) {
 	want := wholeFile(unix.F_WRLCK)
@@ -83,53 +87,52 @@ func holderOf(f *os.File) (int, error) {
 	return int(ask.Pid), nil
 }
 
-// awaitHolder waits until the process that holds the lock ends. A pidfd is taken
-// before the holder is asked for again, so that a recycled pid is never signalled.
+// awaitHolder waits until the process that holds the lock ends or lets go of it: it may still
+// have volumes to wipe.
 func awaitHolder(ctx context.Context, f *os.File, pid int, deadline time.Time, interrupt bool) error {
 	if pid <= 0 {
 		return nil // gone between the two questions
 	}
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("process %d: %w", pid, err)
-	}
-	defer unix.Close(pidfd)
-	if again, err := holderOf(f); err != nil || again != pid {
-		return err
-	}
 	if interrupt {
-		if err := unix.PidfdSendSignal(pidfd, unix.SIGTERM, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := stopHolder(f, pid); err != nil {
 			return fmt.Errorf("ask process %d to stop: %w", pid, err)
 		}
 	}
-	return awaitRelease(ctx, f, pidfd, pid, deadline)
-}
-
-// awaitRelease waits until the process has ended or lets go of the lock: it may still have
-// volumes to wipe. It polls the pidfd, which becomes readable at the end, in slices, so
-// that a cancelled ctx is noticed, too.
-func awaitRelease(ctx context.Context, f *os.File, pidfd, pid int, deadline time.Time) error {
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		left := time.Until(deadline)
-		if left <= 0 {
-			return fmt.Errorf("%w: process %d on this node", ErrBusy, pid)
-		}
-		slice := min(left, 50*time.Millisecond)
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(slice.Milliseconds())+1)
-		if n == 1 {
-			return nil
-		}
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("wait for process %d: %w", pid, err)
+	tick := time.NewTicker(lockTick)
+	defer tick.Stop()
+	for time.Now().Before(deadline) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
 		}
 		if holder, err := holderOf(f); err != nil || holder != pid {
 			return err
 		}
 	}
+	return fmt.Errorf("%w: process %d on this node", ErrBusy, pid)
+}
+
+// stopHolder sends SIGTERM. A pidfd is taken before the holder is asked for again, so that
+// a recycled pid is never signalled. Linux before 5.3 has none: there the pid must have been
+// recycled since that question, and pids are given out in turn.
+func stopHolder(f *os.File, pid int) error {
+	signal := func() error { return unix.Kill(pid, unix.SIGTERM) }
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	switch {
+	case err == nil:
+		defer unix.Close(pidfd)
+		signal = func() error { return unix.PidfdSendSignal(pidfd, unix.SIGTERM, nil, 0) }
+	case errors.Is(err, unix.ESRCH):
+		return nil
+	case !errors.Is(err, unix.ENOSYS):
+		return err
+	}
+	if again, err := holderOf(f); err != nil || again != pid {
+		return err
+	}
+	if err := signal(); err != nil && !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	return nil
 }

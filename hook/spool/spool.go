@@ -11,6 +11,7 @@
 package spool
 
 import (
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -127,7 +128,7 @@ func (s Spool) Append(data []byte) error {
 // newName cannot be that of another record: 32 random bits within one nanosecond.
 func newName(at time.Time) string {
 	var random [4]byte
-	_, _ = unix.Getrandom(random[:], 0) // a few bytes: does not fail
+	_, _ = rand.Read(random[:]) // never fails
 	return fmt.Sprintf("%019d-%s.event", at.UnixNano(), hex.EncodeToString(random[:]))
 }
 

@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -49,14 +50,33 @@ func newOutput(c Cmd) (*output, error) {
 		return o, err
 	}
 	for _, name := range []string{"stdout", "stderr"} {
-		fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+		file, err := unnamed(name)
 		if err != nil {
 			o.close()
-			return nil, fmt.Errorf("file in memory for %s: %w", name, err)
+			return nil, fmt.Errorf("file for %s: %w", name, err)
 		}
-		o.files = append(o.files, os.NewFile(uintptr(fd), name))
+		o.files = append(o.files, file)
 	}
 	return o, nil
+}
+
+// unnamed is a file in memory; before Linux 3.17 one on disk whose name is gone.
+func unnamed(name string) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err == nil {
+		return os.NewFile(uintptr(fd), name), nil
+	}
+	if !errors.Is(err, unix.ENOSYS) {
+		return nil, err
+	}
+	file, err := os.CreateTemp("", name)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 func (o *output) attach(cmd *exec.Cmd) {

@@ -124,7 +124,10 @@ func TestAgentIsKilled(t *testing.T) {
 
 // oned gives up on a CLONE and starts DELETE while it still runs (docs/verbs.md).
 func TestDeleteWhileCloneRuns(t *testing.T) {
-	s := start(t, testbed.Options{})
+	deleteWhileCloneRuns(t, start(t, testbed.Options{}))
+}
+
+func deleteWhileCloneRuns(t *testing.T, s *site) {
 	for name, argv := range map[string][]string{
 		"disk": append([]string{at("node1", 0)}, ofImage...),
 		"home": append([]string{"node1:" + home}, ofSystem...),

@@ -103,9 +103,10 @@ func readProcess(directory string) (p process, err error) {
 	return p, err
 }
 
-// isAgent: an agent or its confined child.
+// isAgent: an agent or its confined child. (testbed.OldKernel becomes the Plain program.)
 func isAgent(p process) bool {
-	return (p.argv[0] == program || p.argv[0] == testbed.InstalledVMM) && len(p.argv) > 1 && (p.argv[1] == "agent" || p.argv[1] == "confined")
+	suite := []string{program, testbed.InstalledVMM, testbed.Plain.Path()}
+	return slices.Contains(suite, p.argv[0]) && len(p.argv) > 1 && (p.argv[1] == "agent" || p.argv[1] == "confined")
 }
 
 func isConfined(p process) bool { return isAgent(p) && p.argv[1] == "confined" }

@@ -22,7 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testbed.Main(m.Run, testbed.Plain, testbed.Failpoints, testbed.VMMFailpoints, testbed.Virsh)
+	testbed.Main(m.Run, testbed.Plain, testbed.Failpoints, testbed.OldKernel, testbed.VMMFailpoints, testbed.Virsh)
 }
 
 // program is where the suite is installed.

@@ -37,6 +37,8 @@ const (
 	HookCommandsFailpoints Build = "hook-commands-failpoint"
 	// Nothing is a program that ends at once: what starting a process costs.
 	Nothing Build = "nothing"
+	// OldKernel is Plain with the system calls of Linux 3.10, the oldest that is supported.
+	OldKernel Build = "old-kernel"
 	// VMM is vmm-rhcs, VMMFailpoints the same that can be stopped; Virsh is a libvirt for it.
 	// See Options.VMM.
 	VMM           Build = "vmm"
@@ -46,7 +48,7 @@ const (
 
 // sources are the packages of the programs that are not tm-clvm.
 var sources = map[Build]string{
-	Hook: "./cmd/one-migrate-hook", HookCommands: "./cmd/one-migrate-hook-commands", Nothing: "./test/nothing",
+	Hook: "./cmd/one-migrate-hook", HookCommands: "./cmd/one-migrate-hook-commands", Nothing: "./test/nothing", OldKernel: "./test/oldkernel",
 	VMM: "./cmd/vmm-rhcs", Virsh: "./test/virsh",
 }
 
