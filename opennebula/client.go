@@ -207,23 +207,59 @@ func (c *Client) UpdateImage(ctx context.Context, id int, template string) error
 	return nil
 }
 
-// TemplateText writes attributes as a template, NAME="value" lines.
+// TemplateText writes attributes as a template, NAME="value" lines. An empty value is NAME= alone:
+// an old oned takes "" for two quotation marks.
 func TemplateText(attributes []Attribute) string {
 	var lines []string
 	for _, a := range attributes {
-		lines = append(lines, a.Name+`="`+a.Value+`"`)
+		value := ""
+		if a.Value != "" {
+			value = `"` + a.Value + `"`
+		}
+		lines = append(lines, a.Name+"="+value)
 	}
 	return strings.Join(lines, "\n")
 }
 
-// UpdateDatastore merges attributes into a datastore's template. It only goes through the API.
+// ErrNotKept means: oned has taken attributes, and does not have them.
+var ErrNotKept = errors.New("oned does not keep what it was told")
+
+// UpdateDatastore merges attributes into a datastore's template, and reads them back. It only goes
+// through the API. ErrNotKept.
+//
+// An oned that finds a TM_MAD in the merged template writes that TM's values of TM_MAD_CONF over
+// those of the datastore (src/datastore/Datastore.cc, post_update_template). Without one it lets
+// them be, and puts TM_MAD back; an old one that does neither is given it again.
+//
+//	killed …              leaves
+//	datastore.merged      the attributes; TM_MAD is missing in the template of an old oned, which
+//	                      goes by the one outside
 func (c *Client) UpdateDatastore(ctx context.Context, id int, attributes []Attribute) error {
+	ds, err := c.mergeDatastore(ctx, id, append([]Attribute{{Name: "TM_MAD"}}, attributes...))
+	if err == nil && ds.Template["TM_MAD"] == "" {
+		ds, err = c.mergeDatastore(ctx, id, []Attribute{{Name: "TM_MAD", Value: ds.TMMAD}})
+	}
+	if err != nil {
+		return err
+	}
+	for _, a := range attributes {
+		if got := ds.Template[a.Name]; !strings.EqualFold(got, a.Value) {
+			return fmt.Errorf("datastore %d: %s is %q after it was set to %q: %w; set it in TM_MAD_CONF of oned.conf, if all datastores of %s can have it",
+				id, a.Name, got, a.Value, ErrNotKept, ds.TMMAD)
+		}
+	}
+	return nil
+}
+
+// mergeDatastore merges attributes into a datastore's template, and asks what has become of it.
+func (c *Client) mergeDatastore(ctx context.Context, id int, attributes []Attribute) (*Datastore, error) {
 	const merge = 1
 	failpoint.Change("update datastore")
 	if _, err := c.call(ctx, "one.datastore.update", id, TemplateText(attributes), merge); err != nil {
-		return fmt.Errorf("datastore %d: %w", id, err)
+		return nil, fmt.Errorf("datastore %d: %w", id, err)
 	}
-	return nil
+	failpoint.Hit("datastore.merged")
+	return c.Datastore(ctx, id)
 }
 
 // AllocateImage registers an image by its template (NAME="value" lines) in a datastore,

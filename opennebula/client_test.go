@@ -179,6 +179,28 @@ func TestUpdateImage(t *testing.T) {
 	assert.ErrorContains(t, err, "image 7: ")
 }
 
+// What oned is told of a datastore is read back: an old oned gets its TM_MAD again, and one that
+// keeps nothing is told of.
+func TestUpdateDatastore(t *testing.T) {
+	const document = `<DATASTORE><ID>7</ID><TM_MAD>clvm</TM_MAD><TYPE>0</TYPE><TEMPLATE><LN_TARGET>NONE</LN_TARGET><TM_MAD>%s</TM_MAD></TEMPLATE></DATASTORE>`
+	update := func(tm, target string) ([]string, error) {
+		server := startOned(t, success(fmt.Sprintf(document, tm)))
+		err := client(t, Config{Endpoint: server.URL}).UpdateDatastore(t.Context(), 7, []Attribute{{"LN_TARGET", target}})
+		return server.requests, err
+	}
+	requests, err := update("clvm", "NONE")
+	require.NoError(t, err)
+	require.Len(t, requests, 2)
+	assert.Contains(t, requests[0], "TM_MAD=&#xA;LN_TARGET=&#34;NONE&#34;<")
+	requests, err = update("", "NONE")
+	require.NoError(t, err)
+	require.Len(t, requests, 4)
+	assert.Contains(t, requests[2], "<string>TM_MAD=&#34;clvm&#34;<")
+	_, err = update("clvm", "SYSTEM")
+	require.ErrorIs(t, err, ErrNotKept)
+	require.ErrorContains(t, err, `datastore 7: LN_TARGET is "NONE" after it was set to "SYSTEM"`)
+}
+
 func TestTheCommandAnswersForAnUnreachableAPI(t *testing.T) {
 	t.Setenv("ONE_CERT_DIR", "/etc/one/certs")
 	notFound := httptest.NewServer(http.NotFoundHandler())

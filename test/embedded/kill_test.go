@@ -63,6 +63,7 @@ var elsewhere = map[string]string{
 	"mkimage.unstaged":       "likewise: TestMkimageOnTheSANIsKilled",
 	"setup.kept":             "a person's command, no verb: TestSetupIsKilled",
 	"setup.written":          "the same",
+	"datastore.merged":       "likewise: TestSetupOfDatastoresIsKilled",
 	"adopt.named":            "likewise: TestAdoption",
 	"adopt.tagged":           "the same",
 	"release.untagged":       "the same",

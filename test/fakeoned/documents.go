@@ -43,10 +43,7 @@ func (i Image) Document() string {
 
 // changed is a document with other fields.
 func changed(document string, fields map[string]string) string {
-	doc := newDocument()
-	if err := doc.ReadFromString(document); err != nil {
-		panic(err) // our own document
-	}
+	doc := readDocument(document)
 	set(doc.Root(), fields)
 	return write(doc)
 }
@@ -189,8 +186,8 @@ func Host(id int, name string, state int) string {
 	return write(doc)
 }
 
-// attribute is KEY = value or KEY = "value", as templates write it.
-var attribute = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"\[]+))`)
+// attribute is KEY = value, KEY = "value" or KEY = alone, as templates write it.
+var attribute = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,"\[]+)|\n)`)
 
 // newImage reads the template of a new image, as one.image.allocate does: oned keeps some
 // attributes as fields of its own. One without SOURCE is made of path by the driver.
@@ -274,6 +271,15 @@ func read(name string) *etree.Document {
 	}
 	doc := newDocument()
 	if err := doc.ReadFromBytes(data); err != nil {
+		panic(err)
+	}
+	return doc
+}
+
+// readDocument reads a document of the server's own.
+func readDocument(document string) *etree.Document {
+	doc := newDocument()
+	if err := doc.ReadFromString(document); err != nil {
 		panic(err)
 	}
 	return doc

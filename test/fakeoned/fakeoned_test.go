@@ -114,6 +114,37 @@ func TestUpdateImage(t *testing.T) {
 	assert.Equal(t, false, result[0])
 }
 
+// An update that leaves TM_MAD in the template sets the targets anew, whatever it says of them.
+func TestDatastoreIsUpdated(t *testing.T) {
+	s, client := start(t)
+	id, err := s.CreateDatastore("NAME = \"images\"\nDS_MAD = \"fs\"\nTM_MAD = \"clvm\"\nLN_TARGET = \"NONE\"\n")
+	require.NoError(t, err)
+	require.Equal(t, ImageDS, id)
+	targets := func() string {
+		template := readDocument(s.Document(Datastores, id)).FindElement("/DATASTORE/TEMPLATE")
+		text := func(name string) string { return template.SelectElement(name).Text() }
+		return text("TM_MAD") + " " + text("LN_TARGET") + " " + text("DISK_TYPE")
+	}
+	for _, c := range []struct{ update, want string }{
+		{"A=b", "clvm SYSTEM BLOCK"}, // what TM_MAD_CONF says, not what the template said
+		{`LN_TARGET="NONE"`, "clvm SYSTEM BLOCK"},
+		{"TM_MAD=\nLN_TARGET=\"NONE\"", "clvm NONE BLOCK"},
+		{`A="c"`, "clvm SYSTEM BLOCK"},
+	} {
+		assert.Equal(t, true, call(t, client, "one.datastore.update", Session, id, c.update, 1)[0], c.update)
+		assert.Equal(t, c.want, targets(), c.update)
+	}
+	s.Put(Configuration, 0, "<OPENNEBULA_CONFIGURATION><TM_MAD_CONF><NAME>ssh</NAME></TM_MAD_CONF></OPENNEBULA_CONFIGURATION>")
+	result := call(t, client, "one.datastore.update", Session, id, "A=d", 1)
+	assert.Equal(t, `[one.datastore.update] Cannot update template. TM_MAD named "clvm" is not defined in oned.conf`, result[1])
+	_, err = s.CreateDatastore(`TM_MAD="clvm"`)
+	require.Error(t, err)
+	id, err = s.CreateDatastore("TYPE=SYSTEM_DS\nTM_MAD=ssh\nLN_TARGET=NONE")
+	require.NoError(t, err)
+	assert.Equal(t, ImageDS+1, id)
+	assert.NotContains(t, s.Document(Datastores, id), "LN_TARGET")
+}
+
 func TestPoolAndDatastores(t *testing.T) {
 	s, client := start(t)
 	s.Put(Hosts, 1, Host(1, "node2", 2))

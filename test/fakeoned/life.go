@@ -191,10 +191,7 @@ func (s *Server) hostName(id int) string {
 	if document == "" {
 		return ""
 	}
-	doc := newDocument()
-	if err := doc.ReadFromString(document); err != nil {
-		panic(err) // our own document
-	}
+	doc := readDocument(document)
 	return doc.Root().SelectElement("NAME").Text()
 }
 

@@ -30,10 +30,7 @@ var novelties = []novelty{
 
 // Aged is a document of 7.4 as that release of oned would have written it.
 func Aged(document string, release opennebula.Version) string {
-	doc := newDocument()
-	if err := doc.ReadFromString(document); err != nil {
-		panic(err) // our own document
-	}
+	doc := readDocument(document)
 	for _, element := range doc.FindElements("//*") {
 		if !release.AtLeast(6, 0, 0) {
 			before60(element)

@@ -101,7 +101,7 @@ var methods = map[string]func(*Server, Call) (any, *failure){
 
 	"one.datastorepool.info": pool(Datastores),
 	"one.image.update":       update(Images, "image"),
-	"one.datastore.update":   update(Datastores, "datastore"),
+	"one.datastore.update":   updateDatastore,
 	"one.vm.migrate":         migrateVM,
 	"one.vm.recover":         recoverVM,
 	"one.image.allocate":     allocateImage,
