@@ -7,7 +7,7 @@ func Checks() []Check {
 		{"oned.conf", "oned knows the drivers, and how they work.", onedConf, oned},
 		{"host hook", "The cluster alone recovers VMs: a hook of OpenNebula for lost hosts would start them a second time.", hostHooks, oned},
 		{"ssh", "The front-end reaches every node's agent.", reachable, nobody},
-		{"sudo", "oneadmin may start the agent as root, and nothing else.", sudoRule, nodes},
+		{"sudo", "oneadmin may start the agent, the VMM driver's end and the hook's question as root, and nothing else.", sudoRule, nodes},
 		{"version", "Front-end and nodes have one version of the suite.", versions, nodes},
 		{"clock", "Clocks agree.", clocks, nodes},
 		{"agent.conf", "The nodes allow what the front-end asks for.", agentConfs, nodes},

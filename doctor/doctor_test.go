@@ -44,8 +44,13 @@ func recorded(t *testing.T, node string) *facts.Facts {
 	require.NoError(t, err)
 	f := &facts.Facts{}
 	require.NoError(t, json.Unmarshal(data, f))
-	for path, content := range map[string]string{facts.SudoersFile: sudoers.Rule, facts.UdevFile: udev.Rules} {
+	for path, content := range map[string]string{
+		facts.SudoersFile: sudoers.Rule, facts.SudoersVMM: sudoers.VMMRule, facts.SudoersHook: sudoers.HookRule, facts.UdevFile: udev.Rules,
+	} {
 		file := f.Files[path]
+		if path == facts.SudoersVMM || path == facts.SudoersHook {
+			file = f.Files[facts.SudoersFile] // was recorded before these were looked at
+		}
 		file.Content = content
 		f.Files[path] = file
 	}
@@ -140,6 +145,12 @@ var faults = []struct {
 	{"not installed", func(v *View, _, _ *facts.Facts) {
 		v.Nodes[1].Facts, v.Nodes[1].Err = nil, errors.New("node2: no agent answered: sudo: /usr/libexec/one-clvm/tm-clvm: command not found")
 	}, "ssh", "node2", Fail, "command not found", "", "scp /usr/libexec/one-clvm/tm-clvm root@node2:/usr/libexec/one-clvm/tm-clvm"},
+	{"no rule of the VMM driver", func(_ *View, _, two *facts.Facts) {
+		change(two, facts.SudoersVMM, func(f *facts.File) { *f = facts.File{Missing: true} })
+	}, "sudo", "node2", Fail, "one-clvm-vmm is missing: oneadmin cannot start", "node2", "/usr/libexec/one-clvm/tm-clvm doctor print sudoers-vmm | install -D -o root -g root -m 0440 /dev/stdin /etc/sudoers.d/one-clvm-vmm"},
+	{"wider rule of the hook", func(_ *View, one, _ *facts.Facts) {
+		change(one, facts.SudoersHook, func(f *facts.File) { f.Content += "oneadmin ALL=(ALL) NOPASSWD: ALL\n" })
+	}, "sudo", "node1", Fail, "one-clvm-hook is not as it was shipped", "node1", "/usr/libexec/one-clvm/tm-clvm doctor print sudoers-hook | install -D -o root -g root -m 0440 /dev/stdin /etc/sudoers.d/one-clvm-hook"},
 	{"wider sudo rule", func(_ *View, _, two *facts.Facts) {
 		change(two, facts.SudoersFile, func(f *facts.File) { f.Content = "oneadmin ALL=(ALL) NOPASSWD: ALL\n" })
 	}, "sudo", "node2", Fail, "not as it was shipped", "node2", "/usr/libexec/one-clvm/tm-clvm doctor print sudoers | install -D -o root -g root -m 0440 /dev/stdin /etc/sudoers.d/one-clvm"},

@@ -12,6 +12,7 @@ import (
 	"one-clvm/internal/assignment"
 	"one-clvm/internal/lazyregexp"
 	"one-clvm/opennebula"
+	"one-clvm/opennebula/onedconf"
 	sudoers "one-clvm/sudoers.d"
 	"one-clvm/udev"
 )
@@ -35,7 +36,7 @@ func reachable(j *judge) {
 		case m != nil:
 			j.fail(n.Name, fix(n.Name, "%s", m[1]), "%s", text)
 		case strings.Contains(text, "password is required"), strings.Contains(text, "a terminal is required"):
-			j.fail(n.Name, sudoFix(n, j.View), "oneadmin may not start the agent by sudo: %s", text)
+			j.fail(n.Name, agentRule.fix(n, j.View), "oneadmin may not start the agent by sudo: %s", text)
 		case strings.Contains(text, "Host key verification"):
 			j.fail(n.Name, fix("", "runuser -u oneadmin -- ssh-keyscan %s >> ~oneadmin/.ssh/known_hosts", n.Name), "%s; compare the key with that of the node before you trust it", text)
 		case strings.Contains(text, "Permission denied"):
@@ -53,24 +54,45 @@ func copyProgram(n Node, v *View) *Fix {
 	return fix("", "scp %s root@%s:%s", v.FrontEnd.Program, n.Name, v.FrontEnd.Program)
 }
 
-func sudoFix(n Node, v *View) *Fix {
-	return install(n, v, "sudoers", facts.SudoersFile, "0440", "")
+// rule is a file of sudo that the suite ships.
+type rule struct {
+	printed, path, content string // printed: what doctor print calls it
+	without                string // what there is without it
 }
 
+var (
+	agentRule = rule{"sudoers", facts.SudoersFile, sudoers.Rule, "another rule lets oneadmin start the agent, perhaps a wider one"}
+	vmmRule   = rule{"sudoers-vmm", facts.SudoersVMM, sudoers.VMMRule, "oneadmin cannot start the VMM driver's end there: no VM is deployed, migrated or stopped"}
+	hookRule  = rule{"sudoers-hook", facts.SudoersHook, sudoers.HookRule, "the front-end cannot ask where VMs are"}
+)
+
+func (r rule) fix(n Node, v *View) *Fix { return install(n, v, r.printed, r.path, "0440", "") }
+
+// sudoRule: what is there is as it was shipped, and what the node's part in it needs is there.
 func sudoRule(j *judge) {
+	ofCluster := map[string]bool{}
+	for _, h := range j.Oned.Hosts {
+		ofCluster[h.Name] = h.VMMAD == onedconf.ClusterDriver
+	}
 	j.each(func(n Node, f *facts.Facts) {
-		file, told := f.Files[facts.SudoersFile]
-		switch {
-		case !told:
-		case file.Missing:
-			j.fail(n.Name, sudoFix(n, j.View), "%s is missing; another rule lets oneadmin start the agent, perhaps a wider one", facts.SudoersFile)
-		case file.Content != sudoers.Rule:
-			j.fail(n.Name, sudoFix(n, j.View), "%s is not as it was shipped: oneadmin may do more as root, or less, than it should", facts.SudoersFile)
-		case file.UID != 0 || file.Mode&0o022 != 0 || file.Links:
-			j.fail(n.Name, sudoFix(n, j.View), "%s can be written by others than root (mode %04o, user %d)", facts.SudoersFile, file.Mode, file.UID)
-		}
+		agentRule.judge(j, n, f, true)
+		vmmRule.judge(j, n, f, ofCluster[n.Name])
+		hookRule.judge(j, n, f, f.Hook != nil)
 	})
-	j.ok("one rule, one program, as shipped")
+	j.ok("the rules of sudo are as shipped: one program each")
+}
+
+func (r rule) judge(j *judge, n Node, f *facts.Facts, needed bool) {
+	file, told := f.Files[r.path]
+	switch {
+	case !told, file.Missing && !needed:
+	case file.Missing:
+		j.fail(n.Name, r.fix(n, j.View), "%s is missing: %s", r.path, r.without)
+	case file.Content != r.content:
+		j.fail(n.Name, r.fix(n, j.View), "%s is not as it was shipped: oneadmin may do more as root, or less, than it should", r.path)
+	case file.UID != 0 || file.Mode&0o022 != 0 || file.Links:
+		j.fail(n.Name, r.fix(n, j.View), "%s can be written by others than root (mode %04o, user %d)", r.path, file.Mode, file.UID)
+	}
 }
 
 func versions(j *judge) {

@@ -35,7 +35,11 @@ const (
 
 // Changes are those that its files need; none where nothing is missing.
 func (n Node) Changes() ([]Change, error) {
-	return changes(n.agentConf, n.sudoRule, n.udevRules, n.qemu, n.polkit, n.cxm)
+	looks := []func() (Change, error){n.agentConf}
+	for _, r := range rules {
+		looks = append(looks, func() (Change, error) { return n.sudoRule(r) })
+	}
+	return changes(append(looks, n.udevRules, n.qemu, n.polkit, n.cxm)...)
 }
 
 func (n Node) read(path string) (Change, error) { return read(filepath.Join(n.Root, path)) }
@@ -60,8 +64,13 @@ func (n Node) agentConf() (Change, error) {
 	}
 	var missing []string
 	c.After, missing = assignment.AddWords(c.Before, "ALLOWED_VGS", n.Groups...)
-	if len(missing) > 0 {
+	allowed, _ := assignment.Find(c.After, "ALLOWED_VGS")
+	switch {
+	case len(missing) > 0:
 		c.Why = []string{fmt.Sprintf("ALLOWED_VGS lacks %s: the agent refuses it", strings.Join(missing, " "))}
+	case strings.TrimSpace(allowed.Text) == "":
+		c.Why = []string{"ALLOWED_VGS is empty: the agent refuses every volume group; name them with --vg"}
+		c.verify = func(context.Context, string) error { return fmt.Errorf("%s: %s", facts.AgentFile, c.Why[0]) }
 	}
 	return c, nil
 }
@@ -86,26 +95,38 @@ func (n Node) shipped(path, content string, mode fs.FileMode) (Change, error) {
 	return c, nil
 }
 
-// sudoRule: oneadmin may start the agent as root, and nothing else.
-func (n Node) sudoRule() (Change, error) {
-	c, err := n.shipped(facts.SudoersFile, sudoers.Rule, 0o440)
-	c.verify = n.visudo
+// rule is what lets oneadmin start one program as root, and nothing else.
+type rule struct{ path, content, program string }
+
+// rules of sudo. A node without a program needs no rule for it; the agent's is always needed.
+var rules = []rule{
+	{facts.SudoersFile, sudoers.Rule, ""},
+	{facts.SudoersVMM, sudoers.VMMRule, "/usr/libexec/one-clvm/vmm-rhcs"},
+	{facts.SudoersHook, sudoers.HookRule, hookProgram},
+}
+
+func (n Node) sudoRule(r rule) (Change, error) {
+	c, err := n.shipped(r.path, r.content, 0o440)
+	if _, gone := os.Stat(filepath.Join(n.Root, r.program)); c.Missing && gone != nil {
+		return Change{}, err
+	}
+	c.verify = func(ctx context.Context, content string) error { return n.visudo(ctx, r.path, content) }
 	return c, err
 }
 
 // visudo has sudo's own program judge a rule: a wrong one locks everybody out.
-func (n Node) visudo(ctx context.Context, rule string) error {
+func (n Node) visudo(ctx context.Context, path, content string) error {
 	dir, err := os.MkdirTemp("", "one-clvm-sudoers-")
 	if err != nil {
 		return err
 	}
 	file := filepath.Join(dir, "rule")
-	err = os.WriteFile(file, []byte(rule), 0o440)
+	err = os.WriteFile(file, []byte(content), 0o440)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		if _, runErr := n.Runner.Run(ctx, run.Cmd{Path: "visudo", Args: []string{"-c", "-q", "-f", file}}); runErr != nil {
-			err = fmt.Errorf("visudo does not take %s, which is left as it is: %w", facts.SudoersFile, runErr)
+			err = fmt.Errorf("visudo does not take %s, which is left as it is: %w", path, runErr)
 		}
 	}
 	return errors.Join(err, os.RemoveAll(dir))

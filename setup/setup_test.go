@@ -239,6 +239,36 @@ func TestNode(t *testing.T) {
 	assert.Contains(t, get(t, agent), "\nALLOWED_VGS=\"vg-one vg-two\"\n")
 }
 
+// A node that has the programs of a cluster's VMs has their rules, too; a wider one is replaced.
+func TestRulesOfACluster(t *testing.T) {
+	n := Node{Root: t.TempDir(), Runner: &judge{}, Groups: []string{"vg-one"}}
+	put(t, filepath.Join(n.Root, "/usr/libexec/one-clvm/vmm-rhcs"), "", 0o755)
+	put(t, filepath.Join(n.Root, facts.SudoersHook), sudoers.HookRule+"oneadmin ALL=(ALL) NOPASSWD: ALL\n", 0o440)
+	changes, err := n.Changes()
+	require.NoError(t, err)
+	makeAll(t, changes)
+	assert.Equal(t, sudoers.VMMRule, get(t, filepath.Join(n.Root, facts.SudoersVMM)))
+	assert.Equal(t, sudoers.HookRule, get(t, filepath.Join(n.Root, facts.SudoersHook)))
+	changes, err = n.Changes()
+	require.NoError(t, err)
+	assert.Empty(t, changes)
+}
+
+// As a package leaves it, agent.conf allows nothing, and only the administrator knows what it should.
+func TestNothingAllowed(t *testing.T) {
+	n := Node{Root: t.TempDir(), Runner: &judge{}}
+	put(t, filepath.Join(n.Root, facts.AgentFile), "#ALLOWED_VGS=vg-one\n", 0o644)
+	put(t, filepath.Join(n.Root, facts.SudoersFile), sudoers.Rule, 0o440)
+	changes, err := n.Changes()
+	require.NoError(t, err)
+	require.NotEmpty(t, changes)
+	require.Len(t, changes[0].Why, 1)
+	assert.Contains(t, changes[0].Why[0], "ALLOWED_VGS is empty")
+	_, err = changes[0].Make(t.Context(), noon)
+	require.ErrorContains(t, err, "name them with --vg")
+	assert.Equal(t, "#ALLOWED_VGS=vg-one\n", get(t, filepath.Join(n.Root, facts.AgentFile)))
+}
+
 // Without libvirt and cxm a node needs less; without a word on volume groups it is asked for.
 func TestBareNode(t *testing.T) {
 	n := Node{Root: t.TempDir(), Runner: &judge{}, Groups: []string{"vg-one"}}
@@ -282,7 +312,7 @@ func TestPackagedNode(t *testing.T) {
 // A rule that sudo's own program refuses is not installed.
 func TestRefusedRule(t *testing.T) {
 	n := Node{Root: t.TempDir(), Runner: &judge{err: errors.New("syntax error")}, Groups: []string{"vg-one"}}
-	c, err := n.sudoRule()
+	c, err := n.sudoRule(rules[0])
 	require.NoError(t, err)
 	_, err = c.Make(t.Context(), noon)
 	require.ErrorContains(t, err, "syntax error")

@@ -47,6 +47,8 @@ var tools = []string{
 // The files that are looked at.
 const (
 	SudoersFile = "/etc/sudoers.d/one-clvm"
+	SudoersVMM  = "/etc/sudoers.d/one-clvm-vmm"
+	SudoersHook = "/etc/sudoers.d/one-clvm-hook"
 	UdevFile    = "/etc/udev/rules.d/90-one-clvm.rules"
 	AgentFile   = "/etc/one-clvm/agent.conf"
 	PolkitOld   = "/etc/polkit-1/localauthority/50-local.d/50-one-clvm.pkla"
@@ -58,7 +60,7 @@ const (
 
 // inspectedFiles, and of those that may hold secrets the settings that are told.
 var inspectedFiles = map[string][]string{
-	SudoersFile: nil, UdevFile: nil, AgentFile: nil, PolkitOld: nil, PolkitFile: nil,
+	SudoersFile: nil, SudoersVMM: nil, SudoersHook: nil, UdevFile: nil, AgentFile: nil, PolkitOld: nil, PolkitFile: nil,
 	QemuFile: {"user", "group", "dynamic_ownership"}, LibvirtFile: {"unix_sock_group"},
 }
 

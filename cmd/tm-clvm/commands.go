@@ -74,10 +74,10 @@ func looks() []command.Command {
 func installs() []command.Command {
 	return []command.Command{
 		{
-			Name: "doctor", Args: "[drill [NAME NODE] | print sudoers|udev|polkit|pkla]", Most: 3, Setup: setupDoctor,
+			Name: "doctor", Args: "[drill [NAME NODE] | print sudoers|sudoers-vmm|sudoers-hook|udev|polkit|pkla]", Most: 3, Setup: setupDoctor,
 			Sentence: "Checks everything that a working installation needs, on all nodes at once, and names what mends it; changes nothing.",
 			More: []string{command.StatusOfLooking, "doctor drill lists what should have been tried before an installation is relied on; with a name it says what to do, and looks what comes of it.",
-				"doctor print FILE prints what the suite ships: sudoers, udev, polkit (pkla for 0.105 and older)."},
+				"doctor print FILE prints what the suite ships: sudoers (the agent), sudoers-vmm, sudoers-hook, udev, polkit (pkla for 0.105 and older)."},
 		},
 		{
 			Name: "setup", Args: "frontend | node | check [frontend|node]", Least: 1, Most: 2, Setup: setupSetup,

@@ -25,7 +25,8 @@ import (
 
 // shipped are the files that doctor prints, for commands that install them.
 var shipped = map[string]string{
-	"sudoers": sudoers.Rule, "udev": udev.Rules, "polkit": polkit.Rules, "pkla": polkit.Authority,
+	"sudoers": sudoers.Rule, "sudoers-vmm": sudoers.VMMRule, "sudoers-hook": sudoers.HookRule,
+	"udev": udev.Rules, "polkit": polkit.Rules, "pkla": polkit.Authority,
 }
 
 // setupDoctor judges the installation; it changes nothing.

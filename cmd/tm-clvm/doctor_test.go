@@ -18,7 +18,7 @@ import (
 
 // What doctor prints is what is shipped, byte by byte: its output is installed.
 func TestDoctorPrints(t *testing.T) {
-	for name, want := range map[string]string{"sudoers": sudoers.Rule, "udev": udev.Rules, "polkit": polkit.Rules, "pkla": polkit.Authority} {
+	for name, want := range map[string]string{"sudoers": sudoers.Rule, "sudoers-vmm": sudoers.VMMRule, "sudoers-hook": sudoers.HookRule, "udev": udev.Rules, "polkit": polkit.Rules, "pkla": polkit.Authority} {
 		status, stdout, _ := tmClvm("doctor", "print", name)
 		assert.Zero(t, status, name)
 		assert.Equal(t, want, stdout)

@@ -54,6 +54,7 @@ func (c clinic) prepare(n *cluster.Node) {
 		require.NoError(c, n.Put(c.Context(), path, strings.NewReader(text), 0o644, 0))
 	}
 	put("/etc/udev/rules.d/"+udev.RulesFile, udev.Rules)
+	require.NoError(c, n.Put(c.Context(), facts.SudoersVMM, strings.NewReader(sudoers.VMMRule), 0o440, 0))
 	c.Output(c.T, n, "udevadm", "control", "--reload")
 	// The front-end is this machine, which the lab's nodes cannot reach: node1 stands in.
 	put("/etc/ssh/ssh_config.d/frontend.conf", "Host frontend\n  HostName 10.77.0.1\n  HostKeyAlias node1\n")
