@@ -215,7 +215,7 @@ func runTrial(ctx context.Context, group string, o adoptOptions, io command.Stdi
 	printConversion(adoption.ConversionOf(s, a.Facts(ctx, s)), group, io)
 	printSavings(adoption.Savings(s, os.Stat), io)
 	if o.vm != opennebula.None {
-		if err := thereAndBack(ctx, a, group, only(o.ofVM(disks), adoption.Adopt), o, io); err != nil {
+		if err := thereAndBack(ctx, a, group, o.ofVM(disks), o, io); err != nil {
 			return err
 		}
 	}
@@ -248,7 +248,7 @@ func printConversion(c adoption.Conversion, group string, io command.Stdio) {
 }
 
 func printSavings(all []adoption.Saving, io command.Stdio) {
-	fmt.Fprintln(io.Out, "\nWritten over the SAN for each deployment:")
+	fmt.Fprintln(io.Out, "\nWritten over the SAN for each deployment, besides zeroes:")
 	if len(all) == 0 {
 		fmt.Fprintln(io.Out, "  not measured: no image of these VMs is a file on this machine")
 	}
@@ -256,11 +256,17 @@ func printSavings(all []adoption.Saving, io command.Stdio) {
 		fmt.Fprintf(io.Out, "  image %d: %s by fs_lvm (the whole disk), %s of data: %.0f %% less; %d disks were made of it\n",
 			saving.Image, humanize.IBytes(uint64(saving.Disk)), humanize.IBytes(uint64(saving.Data)), 100*float64(saving.Disk-saving.Data)/float64(saving.Disk), saving.Disks)
 	}
+	fmt.Fprintln(io.Out, "  Zeroes: the suite zeroes a new disk as a whole before that. They stay in the SAN where its disks have WRITE ZEROES,")
+	fmt.Fprintln(io.Out, "  and are not needed where the group's free space is clean (tm-clvm wipe-free); elsewhere they are written over it, too.")
 }
 
-// thereAndBack adopts disks and releases them; whatever happens in between, it tries to release
-// them all.
-func thereAndBack(ctx context.Context, a *adoption.Adopter, group string, disks []adoption.Disk, o adoptOptions, io command.Stdio) error {
+// thereAndBack adopts the disks of a VM and releases them; whatever happens in between, it tries to
+// release them all. Killed, it leaves disks adopted; done again, it says how they are given back.
+func thereAndBack(ctx context.Context, a *adoption.Adopter, group string, all []adoption.Disk, o adoptOptions, io command.Stdio) error {
+	disks := only(all, adoption.Adopt)
+	if n := len(only(all, adoption.Adopted)); n > 0 {
+		return fmt.Errorf("%d disks of VM %d are the suite's already; if a trial was cut off, tm-clvm release %s --vm %d --yes gives them back", n, o.vm, group, o.vm)
+	}
 	if len(disks) == 0 {
 		return fmt.Errorf("VM %d has no disk in %s that can be adopted", o.vm, group)
 	}

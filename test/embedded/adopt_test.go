@@ -117,12 +117,19 @@ func TestAdoption(t *testing.T) {
 	assert.Contains(t, look, "lv-one-99-0")
 	assert.Contains(t, look, "has no lock manager")
 	assert.Contains(t, look, "VM 42 on node1")
+	assert.Contains(t, look, "besides zeroes:\n")
 	look = s.person(1, "adopt", fsLVMGroup)
 	assert.Contains(t, look, "3 volumes can be adopted")
 	assert.Contains(t, look, "oned has no VM 99")
 	tagged()
 	look = s.person(1, "trial", fsLVMGroup, "--vm", strconv.Itoa(vmID), "--yes")
 	assert.Contains(t, look, volume(1)+": released")
+	tagged()
+	s.killAt("adopt.tagged", 1, testbed.Command{Argv: []string{program, "trial", fsLVMGroup, "--vm", strconv.Itoa(vmID), "--yes"}})
+	tagged(volume(0), volume(1))
+	giveBack := []string{"release", fsLVMGroup, "--vm", strconv.Itoa(vmID), "--yes"}
+	assert.Contains(t, s.person(1, "trial", fsLVMGroup, "--vm", strconv.Itoa(vmID), "--yes"), "tm-clvm "+strings.Join(giveBack, " ")+" gives them back")
+	s.person(0, giveBack...)
 	tagged()
 
 	adopt := testbed.Command{Argv: []string{program, "adopt", fsLVMGroup, "--yes"}}
