@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,17 +28,21 @@ import (
 // node is a node without a cluster: a libvirt with one domain, volumes, and a clock that
 // only waiting moves.
 type node struct {
-	state    string // of the domain; "" for none
-	down     bool   // libvirt does not answer
-	stubborn bool   // the guest ignores a shutdown
-	created  string // document of the domain that was created
-	fail     map[string]error
-	volumes  []lvm.Volume
-	manager  string
-	calls    []string
-	now      time.Time
-	base     string
-	first    string // a HOME_BASE before it
+	state        string    // of the domain; "" for none
+	down         bool      // libvirt does not answer
+	back         time.Time // when it does again; zero: never
+	processes    []string  // command lines of the node's; nil: it has no /proc
+	stubborn     bool      // the guest ignores a shutdown
+	created      string    // document of the domain that was created
+	fail         map[string]error
+	volumes      []lvm.Volume
+	manager      string
+	unconfigured error  // why the resource agent has no configuration
+	uri          string // of the libvirt that was asked last
+	calls        []string
+	now          time.Time
+	base         string
+	first        string // a HOME_BASE before it
 
 	disks  map[string]string // of the running domain, by target
 	nics   []string
@@ -104,6 +109,7 @@ func (n *node) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 	case "crm_mon", "crm_node", "cibadmin", "crm_resource":
 		return n.tool(c)
 	}
+	n.uri = c.Args[1]
 	verb := c.Args[2]
 	if deadline, limited := ctx.Deadline(); limited && verb == "shutdown" {
 		n.limit = time.Until(deadline)
@@ -120,13 +126,16 @@ func (n *node) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 		return run.Result{Stdout: []byte(map[bool]string{true: "one-42\n"}[n.peer.state != ""])}, nil
 	case "domstats":
 		n.asked++
-		if n.down {
+		if n.silent() {
 			return n.failure("error: failed to connect to the hypervisor")
 		}
 		if n.stats == "" && n.state == "running" {
 			return run.Result{Stdout: []byte("Domain: 'one-42'\n  state.state=1\n  state.reason=1\n")}, nil
 		}
 		return run.Result{Stdout: []byte(n.stats)}, nil
+	}
+	if n.silent() {
+		return n.failure("error: failed to connect to the hypervisor")
 	}
 	if err := n.note("virsh " + strings.Join(c.Args[2:], " ")); err != nil {
 		return run.Result{Status: 1}, err
@@ -232,13 +241,27 @@ func (n *node) dumpxml() string {
 	return "<domain><memory unit='KiB'>" + n.memory + "</memory><vcpu current='1'>4</vcpu><devices>" + devices + "</devices></domain>"
 }
 
+// silent says that libvirt does not answer.
+func (n *node) silent() bool { return n.down && (n.back.IsZero() || n.now.Before(n.back)) }
+
+// root has the /proc of the node.
+func (n *node) root(t *testing.T) string {
+	root := t.TempDir()
+	for i, line := range n.processes {
+		dir := filepath.Join(root, "proc", strconv.Itoa(i+1))
+		require.NoError(t, os.MkdirAll(dir, 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "cmdline"), []byte(strings.ReplaceAll(line, " ", "\x00")+"\x00"), 0o644))
+	}
+	return root
+}
+
 func (*node) failure(text string) (run.Result, error) {
 	return run.Result{Status: 1}, &run.Error{Argv: []string{"virsh"}, Status: 1, Stderr: text, Err: errors.New("exit status 1")}
 }
 
 func (n *node) domstate() (run.Result, error) {
 	switch {
-	case n.down:
+	case n.silent():
 		return n.failure("error: failed to connect to the hypervisor")
 	case n.state == "":
 		return n.failure("error: failed to get domain 'one-42'")

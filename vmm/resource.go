@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"one-clvm/cluster/standalone"
 	"one-clvm/cluster/virsh"
 	"one-clvm/internal/failpoint"
+	"one-clvm/internal/lazyregexp"
 	"one-clvm/internal/run"
 	"one-clvm/internal/undo"
 	"one-clvm/lvm"
@@ -28,7 +30,8 @@ const (
 	ocfSuccess       = 0
 	ocfGeneric       = 1
 	ocfUnimplemented = 3
-	ocfConfigured    = 6
+	ocfInstalled     = 5 // not installed
+	ocfConfigured    = 6 // wrongly
 	ocfNotRunning    = 7
 )
 
@@ -39,15 +42,22 @@ var metadata string
 // to start, stop, watch and move a VM. Unlike ocf:heartbeat:VirtualDomain it activates the
 // VM's volumes, checks the domain before root starts it, and never takes a VM for stopped
 // because a file cannot be read.
+//
+// What watches and stops a VM needs no configuration: a mistake in agent.conf must not cost
+// the node, or, where the file is the same everywhere, all of them.
 type Resource struct {
-	Config Config
+	Config Config // the defaults where Unconfigured
 	Groups []string
-	Agents Agents
-	Runner run.Runner
-	Clock  cluster.Clock
-	Env    func(name string) string
-	Stdout io.Writer
-	Stderr io.Writer // what Pacemaker logs
+	// Unconfigured is why agent.conf cannot be used, fs.ErrNotExist where there is none; nil: it
+	// is in Config.
+	Unconfigured error
+	Root         string // "/" outside of tests: where /proc is
+	Agents       Agents
+	Runner       run.Runner
+	Clock        cluster.Clock
+	Env          func(name string) string
+	Stdout       io.Writer
+	Stderr       io.Writer // what Pacemaker logs
 	// Peer is the argument vector of another node's privileged end.
 	Peer func(host string) []string
 }
@@ -64,12 +74,22 @@ func (r *Resource) Do(ctx context.Context, action string) int {
 		return ocfConfigured
 	}
 	switch action {
-	case "start":
-		return r.status(c.start(ctx))
 	case "stop":
 		return r.status(c.stop(ctx))
 	case "monitor", "status":
 		return c.monitor(ctx)
+	}
+	if r.Unconfigured != nil {
+		r.reason(r.Unconfigured)
+		return r.without()
+	}
+	if c.undefined != nil {
+		r.reason(c.undefined)
+		return ocfConfigured
+	}
+	switch action {
+	case "start":
+		return r.status(c.start(ctx))
 	case "migrate_to":
 		return r.status(c.migrateTo(ctx))
 	case "migrate_from":
@@ -91,6 +111,15 @@ func (r *Resource) status(err error) int {
 	return ocfGeneric
 }
 
+// without is the status of what cannot be done without a configuration: a node that has none
+// runs no VMs.
+func (r *Resource) without() int {
+	if errors.Is(r.Unconfigured, fs.ErrNotExist) {
+		return ocfInstalled
+	}
+	return ocfGeneric
+}
+
 // reason is what crm_mon shows and a failed deploy tells its user.
 func (r *Resource) reason(err error) {
 	fmt.Fprintln(r.Stderr, "ocf-exit-reason:"+opennebula.Sanitize(err.Error()))
@@ -99,11 +128,13 @@ func (r *Resource) reason(err error) {
 // resourceCall is one action on one VM.
 type resourceCall struct {
 	*Resource
-	job      *job
-	service  cluster.Service
-	virsh    *virsh.Client
-	networks *networks
-	deadline time.Time
+	job        *job
+	service    cluster.Service
+	virsh      *virsh.Client
+	hypervisor cluster.Hypervisor // that of the executor
+	networks   *networks
+	deadline   time.Time
+	undefined  error // what is wrong with the definition
 }
 
 // margin is left of an operation's timeout to say what went wrong: one that runs into it is
@@ -117,23 +148,24 @@ const (
 	asking     = destroying / 2
 )
 
-// call reads the parameters: all that is about the VM comes from the path of its
-// definition, which has to be below HOME_BASE.
+// uriPattern is a URI of libvirt, as far as parameters may name one.
+var uriPattern = lazyregexp.New(`^[a-z][a-z0-9+]*://[A-Za-z0-9._:@/?=&%+-]*$`)
+
+// call reads the parameters. The VM is the resource's: where its definition is wrong, or not
+// below HOME_BASE any more, it can still be watched and stopped.
 func (r *Resource) call() (*resourceCall, error) {
-	file := r.Env("OCF_RESKEY_definition")
-	home := path.Dir(file)
-	vm, vmErr := strconv.Atoi(path.Base(home))
-	ds, dsErr := strconv.Atoi(path.Base(path.Dir(home)))
-	if err := errors.Join(vmErr, dsErr); err != nil || path.Base(file) != definitionName || path.Clean(file) != file {
-		return nil, fmt.Errorf("parameter definition %q is not HOME_BASE/DATASTORE/VM/%s", file, definitionName)
+	vm, ok := vmOf(r.Env("OCF_RESOURCE_INSTANCE"))
+	if !ok {
+		return nil, fmt.Errorf("resource %q is no VM: its name is not one-ID", r.Env("OCF_RESOURCE_INSTANCE"))
 	}
-	q := Request{Verb: cluster.VerbStart, VM: vm, DS: ds, Home: home}
-	if err := q.validateHome(&r.Config); err != nil {
-		return nil, fmt.Errorf("parameter definition: %w", err)
+	uri := r.Env("OCF_RESKEY_hypervisor")
+	if uri == "" {
+		uri = r.Config.Hypervisor
 	}
-	if instance := r.Env("OCF_RESOURCE_INSTANCE"); instance != opennebula.ServiceName(vm) {
-		return nil, fmt.Errorf("resource %q has the definition of VM %d", instance, vm)
+	if !uriPattern.MatchString(uri) {
+		return nil, fmt.Errorf("parameter hypervisor: %q is no URI of libvirt", uri)
 	}
+	q, undefined := r.request(vm)
 	timeout := 2 * time.Minute
 	if ms, err := strconv.Atoi(r.Env("OCF_RESKEY_CRM_meta_timeout")); err == nil && ms > 0 {
 		timeout = time.Duration(ms) * time.Millisecond
@@ -144,15 +176,33 @@ func (r *Resource) call() (*resourceCall, error) {
 		shutdown = most
 	}
 	service := q.service(&r.Config)
+	service.Hypervisor = uri
 	service.Patience = cluster.Patience{Start: left, Shutdown: shutdown, Settle: left - shutdown, Migrate: left, Stop: left}
 	a := &Agent{Config: r.Config, Groups: r.Groups, Agents: r.Agents, Runner: r.Runner, Clock: r.Clock}
 	c := &resourceCall{
-		Resource: r, service: service, deadline: r.Clock.Now().Add(left),
-		virsh: a.virsh(),
-		job:   &job{Agent: a, q: q, volumes: volumes{agents: r.Agents, groups: r.Groups, vm: vm, ds: ds, home: home, lockWait: int(left.Seconds())}},
+		Resource: r, service: service, deadline: r.Clock.Now().Add(left), undefined: undefined,
+		virsh: a.virsh(), hypervisor: a.virsh(),
+		job: &job{Agent: a, q: q, volumes: volumes{agents: r.Agents, groups: r.Groups, vm: vm, ds: q.DS, home: q.Home, lockWait: int(left.Seconds())}},
 	}
 	c.networks = a.networks(q, c.log)
 	return c, nil
+}
+
+// request is what the path of the VM's definition says, which has to be below HOME_BASE.
+func (r *Resource) request(vm int) (Request, error) {
+	q := Request{Verb: cluster.VerbStart, VM: vm, DS: opennebula.None}
+	file := r.Env("OCF_RESKEY_definition")
+	home := path.Dir(file)
+	ds, err := strconv.Atoi(path.Base(path.Dir(home)))
+	if err != nil || path.Base(home) != strconv.Itoa(vm) || path.Base(file) != definitionName || path.Clean(file) != file {
+		return q, fmt.Errorf("parameter definition %q is not HOME_BASE/DATASTORE/%d/%s", file, vm, definitionName)
+	}
+	defined := q
+	defined.DS, defined.Home = ds, home
+	if err := defined.validateHome(&r.Config); err != nil {
+		return q, fmt.Errorf("parameter definition: %w", err)
+	}
+	return defined, nil
 }
 
 func (c *resourceCall) log(format string, args ...any) {
@@ -161,7 +211,7 @@ func (c *resourceCall) log(format string, args ...any) {
 
 // do is what a node outside of a cluster would do: here the cluster is the caller.
 func (c *resourceCall) do(ctx context.Context, verb cluster.Verb) error {
-	stack := &standalone.Stack{Hypervisor: c.virsh, Document: func() (string, error) { return c.job.document(ctx) }}
+	stack := &standalone.Stack{Hypervisor: c.hypervisor, Document: func() (string, error) { return c.job.document(ctx) }}
 	x := &cluster.Executor{Stack: stack, Runner: c.Runner, Clock: c.Clock, Log: c.log, Volumes: c.job.activate}
 	service := c.service
 	if verb == cluster.VerbShutdown {
@@ -201,18 +251,58 @@ func (c *resourceCall) proof(ctx context.Context) error {
 }
 
 // stop asks the guest, destroys it if that did not end it, and lets go of the volumes only
-// when the hypervisor has said that the domain is gone. A hypervisor that does not answer is a
-// failure: the node is fenced then.
+// when the hypervisor has said that the domain is gone, or no process emulates it. A hypervisor
+// that does not answer until the end is a failure: the node is fenced then.
 func (c *resourceCall) stop(ctx context.Context) error {
-	err := c.do(ctx, cluster.VerbShutdown)
+	c.hypervisor = watched{c.virsh, c.Root}
+	err := c.persist(ctx, cluster.VerbShutdown, c.deadline.Add(-destroying))
 	if err != nil { // whatever it is: a stop that fails costs the node and every other VM on it
 		c.log("%s did not shut down: %v: destroying it", c.service.Name, err)
-		err = c.do(ctx, cluster.VerbCancel)
+		err = c.persist(ctx, cluster.VerbCancel, c.deadline)
 	}
-	if err == nil {
-		c.tidy(ctx, clean)
+	if err != nil {
+		return err
 	}
-	return err
+	if c.Unconfigured != nil { // the lock manager keeps other nodes from them
+		c.log("%s is off, and its volumes stay active here, so that no other node starts it, until agent.conf is mended: %v", c.service.Name, c.Unconfigured)
+		return nil
+	}
+	c.tidy(ctx, clean)
+	return nil
+}
+
+// persist has a hypervisor that does not answer, as when it is restarted, asked until then.
+func (c *resourceCall) persist(ctx context.Context, verb cluster.Verb, until time.Time) error {
+	for {
+		now, p := c.Clock.Now(), &c.service.Patience
+		p.Shutdown = max(min(p.Shutdown, until.Sub(now)), time.Second)
+		p.Settle = max(min(p.Settle, c.deadline.Sub(now)), time.Second)
+		err := c.do(ctx, verb)
+		if !errors.Is(err, cluster.ErrHypervisor) || !c.Clock.Now().Before(until) || c.Clock.Sleep(ctx, time.Second) != nil {
+			return err
+		}
+	}
+}
+
+// watched is libvirt, and where that does not answer the processes of the node: a domain that
+// none of them emulates is gone.
+type watched struct {
+	*virsh.Client
+	root string
+}
+
+// answering is what libvirt has for an answer; one that hangs does not answer.
+const answering = 5 * time.Second
+
+// State implements cluster.Hypervisor.
+func (w watched) State(ctx context.Context, s cluster.Service) (state cluster.Domain, reason string) {
+	ctx, cancel := context.WithTimeout(ctx, answering)
+	defer cancel()
+	state, reason = w.Client.State(ctx, s)
+	if state == cluster.Unknown && virsh.Emulated(w.root, s) == cluster.Absent {
+		return cluster.Absent, ""
+	}
+	return state, reason
 }
 
 // tidy is a phase whose failure changes nothing for the VM.
@@ -222,14 +312,18 @@ func (c *resourceCall) tidy(ctx context.Context, p phase) {
 	}
 }
 
-// monitor waits for a hypervisor that does not answer, as when it is restarted: a failure
-// would end in the node's death.
+// monitor takes the processes' word where libvirt does not answer, as when it is restarted,
+// and waits for it where they have none: a failure would end in the node's death.
 func (c *resourceCall) monitor(ctx context.Context) int {
+	hypervisor := watched{c.virsh, c.Root}
 	for {
-		state, why := c.virsh.State(ctx, c.service)
+		state, why := hypervisor.State(ctx, c.service)
+		if state == cluster.Unknown && virsh.Emulated(c.Root, c.service) == cluster.Active {
+			state = cluster.Active
+		}
 		switch state {
 		case cluster.Absent:
-			return ocfNotRunning
+			return c.notRunning()
 		case cluster.Crashed:
 			c.reason(fmt.Errorf("domain %s is crashed", c.service.Name))
 			return ocfGeneric
@@ -242,6 +336,15 @@ func (c *resourceCall) monitor(ctx context.Context) int {
 			return ocfGeneric
 		}
 	}
+}
+
+// notRunning: a probe, which Pacemaker makes of every resource on every node, also says where
+// none can run.
+func (c *resourceCall) notRunning() int {
+	if c.Env("OCF_RESKEY_CRM_meta_interval") == "0" && c.without() == ocfInstalled {
+		return ocfInstalled
+	}
+	return ocfNotRunning
 }
 
 // migrateTo is a move that the cluster makes by itself; for one that OpenNebula asks for the

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/xml"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,14 +28,17 @@ func (n *node) call(t *testing.T, action string, change map[string]string) (stat
 	t.Helper()
 	env := map[string]string{
 		"OCF_RESOURCE_INSTANCE": "one-42", "OCF_RESKEY_definition": filepath.Join(n.home(), "domain.xml"), "OCF_RESKEY_shutdown": "30s",
-		"OCF_RESKEY_CRM_meta_timeout": "65000", "OCF_RESKEY_CRM_meta_migrate_source": "node1", "OCF_RESKEY_CRM_meta_migrate_target": "node2",
+		"OCF_RESKEY_hypervisor": "qemu:///system", "OCF_RESKEY_CRM_meta_timeout": "65000", "OCF_RESKEY_CRM_meta_interval": "10000", "OCF_RESKEY_CRM_meta_migrate_source": "node1", "OCF_RESKEY_CRM_meta_migrate_target": "node2",
 	}
 	for name, value := range change {
 		env[name] = value
 	}
 	var out bytes.Buffer
-	r := &Resource{Config: n.config(), Groups: []string{"vg-one"}, Agents: n, Runner: n, Clock: n, Env: func(name string) string { return env[name] }, Stdout: &bytes.Buffer{}, Stderr: &out,
+	r := &Resource{Config: n.config(), Groups: []string{"vg-one"}, Root: n.root(t), Agents: n, Runner: n, Clock: n, Env: func(name string) string { return env[name] }, Stdout: &bytes.Buffer{}, Stderr: &out,
 		Peer: func(host string) []string { return []string{"ssh", host} }}
+	if n.unconfigured != nil {
+		r.Config, r.Groups, r.Unconfigured = Config{Hypervisor: "qemu:///system", HomeBases: []string{"/var/lib/one/datastores"}}, nil, n.unconfigured
+	}
 	return r.Do(t.Context(), action), out.String()
 }
 
@@ -143,16 +148,118 @@ func TestResourceStopNeedsNoFile(t *testing.T) {
 }
 
 func TestResourceStopThatFails(t *testing.T) {
+	for name, processes := range map[string][]string{"nothing is known": nil, "it is emulated": {"/sbin/init", emulator}} {
+		n := defined(t)
+		n.down, n.processes = true, processes
+		began := n.now
+		status, stderr := n.call(t, "stop", nil)
+		assert.Equal(t, ocfGeneric, status, "%s: it may run: the node has to be fenced", name)
+		assert.Contains(t, stderr, "libvirt does not answer", name)
+		assert.Empty(t, n.calls, name)
+		assert.InDelta(t, 60, n.now.Sub(began).Seconds(), 1, "libvirt may be restarting")
+	}
 	n := defined(t)
-	n.down = true
-	status, stderr := n.call(t, "stop", nil)
-	assert.Equal(t, ocfGeneric, status, "it may run: the node has to be fenced")
-	assert.Contains(t, stderr, "libvirt does not answer")
-	assert.Empty(t, n.calls)
-	n = defined(t)
 	n.fail["here: activate off"] = errors.New("volume is in use")
-	status, _ = n.call(t, "stop", nil)
+	status, _ := n.call(t, "stop", nil)
 	assert.Equal(t, ocfGeneric, status)
+}
+
+// emulator is the command line of the VM's, as libvirt makes it.
+const emulator = "/usr/bin/qemu-system-x86_64 -name guest=one-42,debug-threads=on -S"
+
+// TestResourceStopWaitsForLibvirt: a libvirt that is restarted does not cost the node.
+func TestResourceStopWaitsForLibvirt(t *testing.T) {
+	for after, calls := range map[time.Duration][]string{
+		20 * time.Second: {"virsh shutdown one-42", off},
+		50 * time.Second: {"virsh destroy one-42", off}, // what is left is for the end of it
+	} {
+		n := defined(t)
+		n.state, n.down, n.back, n.processes = "running", true, n.now.Add(after), []string{"/sbin/init", emulator}
+		began := n.now
+		status, stderr := n.call(t, "stop", nil)
+		assert.Equal(t, ocfSuccess, status, stderr)
+		assert.Equal(t, calls, n.calls, after)
+		assert.LessOrEqual(t, n.now.Sub(began), time.Minute, "within the timeout of the operation")
+	}
+}
+
+// TestResourceWithoutLibvirt: what no process emulates does not run, and a probe or a stop on a
+// node whose libvirt is off is no failure.
+func TestResourceWithoutLibvirt(t *testing.T) {
+	n := defined(t)
+	n.down, n.processes = true, []string{"/sbin/init", strings.Replace(emulator, "one-42", "one-421", 1)}
+	began := n.now
+	status, stderr := n.call(t, "stop", nil)
+	assert.Equal(t, ocfSuccess, status, stderr)
+	assert.Equal(t, []string{off}, n.calls, "LVM refuses to close what is open")
+	for _, interval := range []string{"0", "10000"} {
+		status, _ = n.call(t, "monitor", map[string]string{"OCF_RESKEY_CRM_meta_interval": interval})
+		assert.Equal(t, ocfNotRunning, status)
+	}
+	n.processes = append(n.processes, emulator)
+	status, _ = n.call(t, "monitor", nil)
+	assert.Equal(t, ocfSuccess, status)
+	assert.Equal(t, began, n.now, "there is nothing to wait for")
+}
+
+// TestResourceWithoutConfiguration: a mistake in agent.conf costs no node, neither this one nor,
+// where the file is the same everywhere, all of them.
+func TestResourceWithoutConfiguration(t *testing.T) {
+	probe := map[string]string{"OCF_RESKEY_CRM_meta_interval": "0"}
+	for name, c := range map[string]struct {
+		why          error
+		probe, start int
+	}{
+		"a mistake": {errors.New("agent.conf:3: SHUTDOWN_TIMOUT: unknown variable"), ocfNotRunning, ocfGeneric},
+		"no file":   {fmt.Errorf("agent.conf: %w", fs.ErrNotExist), ocfInstalled, ocfInstalled},
+	} {
+		n := defined(t)
+		n.unconfigured, n.state = c.why, "running"
+		for _, change := range []map[string]string{nil, probe} {
+			status, stderr := n.call(t, "monitor", change)
+			assert.Equal(t, ocfSuccess, status, name+stderr)
+		}
+		status, stderr := n.call(t, "stop", nil)
+		assert.Equal(t, ocfSuccess, status, name+stderr)
+		assert.Equal(t, []string{"virsh shutdown one-42"}, n.calls, name)
+		assert.Contains(t, stderr, "its volumes stay active here", name)
+		status, _ = n.call(t, "monitor", nil)
+		assert.Equal(t, ocfNotRunning, status, name)
+		status, _ = n.call(t, "monitor", probe)
+		assert.Equal(t, c.probe, status, name)
+		for _, action := range []string{"start", "migrate_to", "migrate_from", "validate-all"} {
+			status, stderr = n.call(t, action, nil)
+			assert.Equal(t, c.start, status, action)
+			assert.Contains(t, stderr, "ocf-exit-reason:"+c.why.Error(), action)
+		}
+		assert.Len(t, n.calls, 1, "nothing else was changed")
+	}
+}
+
+// TestResourceWhoseHomeHasMoved: with another HOME_BASE the VM is watched and stopped like
+// before. Its volumes say what is its own.
+func TestResourceWhoseHomeHasMoved(t *testing.T) {
+	n := defined(t)
+	n.state = "running"
+	moved := map[string]string{"OCF_RESKEY_definition": "/srv/101/42/domain.xml"}
+	status, stderr := n.call(t, "monitor", moved)
+	assert.Equal(t, ocfSuccess, status, stderr)
+	status, stderr = n.call(t, "stop", moved)
+	assert.Equal(t, ocfSuccess, status, stderr)
+	assert.Equal(t, []string{"virsh shutdown one-42", off}, n.calls)
+}
+
+// TestResourceAsksTheLibvirtThatItWasStartedBy also after agent.conf has changed.
+func TestResourceAsksTheLibvirtThatItWasStartedBy(t *testing.T) {
+	n := defined(t)
+	n.state = "running"
+	for uri, want := range map[string]string{"qemu+unix:///system?socket=/run/x": "qemu+unix:///system?socket=/run/x", "": "qemu:///system"} {
+		status, stderr := n.call(t, "monitor", map[string]string{"OCF_RESKEY_hypervisor": uri})
+		assert.Equal(t, ocfSuccess, status, stderr)
+		assert.Equal(t, want, n.uri)
+	}
+	status, _ := n.call(t, "monitor", map[string]string{"OCF_RESKEY_hypervisor": "-x"})
+	assert.Equal(t, ocfConfigured, status)
 }
 
 func TestResourceMonitor(t *testing.T) {
@@ -224,13 +331,19 @@ func TestResourceParameters(t *testing.T) {
 		"another file":           {"OCF_RESKEY_definition": filepath.Join(n.home(), "deployment.0")},
 		"a way out":              {"OCF_RESKEY_definition": n.home() + "/../42/domain.xml"},
 		"another VM":             {"OCF_RESOURCE_INSTANCE": "one-4"},
-		"a service of others":    {"OCF_RESOURCE_INSTANCE": "apache"},
 		"below another base":     {"OCF_RESKEY_definition": "/srv/101/42/domain.xml"},
 		"a VM that is no number": {"OCF_RESKEY_definition": n.base + "/101/x/domain.xml"},
 	} {
-		status, stderr := n.call(t, "stop", change)
-		assert.Equal(t, ocfConfigured, status, name)
-		assert.Contains(t, stderr, "ocf-exit-reason:", name)
+		for _, action := range []string{"start", "migrate_to", "migrate_from", "validate-all"} {
+			status, stderr := n.call(t, action, change)
+			assert.Equal(t, ocfConfigured, status, name)
+			assert.Contains(t, stderr, "ocf-exit-reason:", name)
+		}
+	}
+	for _, action := range []string{"start", "stop", "monitor"} {
+		status, stderr := n.call(t, action, map[string]string{"OCF_RESOURCE_INSTANCE": "apache"})
+		assert.Equal(t, ocfConfigured, status, "a service of others")
+		assert.Contains(t, stderr, "ocf-exit-reason:")
 	}
 	status, _ := n.call(t, "frobnicate", nil)
 	assert.Equal(t, ocfUnimplemented, status)

@@ -47,20 +47,18 @@ func runAgent(ctx context.Context, io stdio) int {
 	return 0
 }
 
-func runResource(ctx context.Context, argv []string, io stdio) int {
+// runResource is Pacemaker's resource agent. Not every action needs a configuration.
+func runResource(ctx context.Context, config string, runner run.Runner, argv []string, io stdio) int {
 	if len(argv) != 1 {
 		fmt.Fprintln(io.err, "usage: vmm-rhcs resource start|stop|monitor|migrate_to|migrate_from|validate-all|meta-data")
 		return 2
 	}
-	r := &vmm.Resource{Runner: programs(), Clock: cluster.RealClock{}, Agents: volumeAgents(io), Env: os.Getenv, Stdout: io.out, Stderr: io.err, Peer: remoteArgv}
-	if argv[0] != "meta-data" { // which must work on a node without configuration
-		cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
-		if err != nil {
-			fmt.Fprintf(io.err, "ocf-exit-reason:%v\n", err)
-			return 1
-		}
-		r.Config, r.Groups = settings(cfg), cfg.List("ALLOWED_VGS")
+	r := &vmm.Resource{Runner: runner, Clock: cluster.RealClock{}, Root: "/", Agents: volumeAgents(io), Env: os.Getenv, Stdout: io.out, Stderr: io.err, Peer: remoteArgv}
+	cfg, err := cxmrc.LoadAgent(config)
+	if err != nil {
+		cfg, r.Unconfigured = cxmrc.Defaults(cxmrc.Agent), err
 	}
+	r.Config, r.Groups = settings(cfg), cfg.List("ALLOWED_VGS")
 	return r.Do(ctx, argv[0])
 }
 

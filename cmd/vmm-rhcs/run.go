@@ -46,7 +46,7 @@ func vmmrhcs(argv []string, io stdio) int {
 		fmt.Fprintln(io.out, "vmm-rhcs", version.String())
 		return 0
 	case strings.Contains(first, "/resource.d/"), first == "resource":
-		return runResource(ctx, rest, io)
+		return runResource(ctx, cxmrc.AgentPath, programs(), rest, io)
 	case strings.HasSuffix(filepath.Dir(first), "/libvirt/hooks"), first == "libvirt-hook":
 		return runLibvirtHook(ctx, rest, io)
 	case first == "agent" && len(rest) == 0:
