@@ -149,7 +149,11 @@ func (j *job) activate(ctx context.Context, mode lvm.Mode) error {
 		}
 		v.ds, v.home = ds, j.Config.homeOf(ds, v.vm)
 	}
-	return v.set(ctx, Here, mode, nil)
+	err := v.set(ctx, Here, mode, nil)
+	if err != nil && mode == lvm.Exclusive { // the step has not been done, and so is not undone: some of them may be active
+		return errors.Join(err, v.set(context.WithoutCancel(ctx), Here, lvm.Off, nil))
+	}
+	return err
 }
 
 // keep writes a definition into the home, which stays open.

@@ -70,6 +70,20 @@ func TestDeployThatFailsLeavesNothing(t *testing.T) {
 	assert.Equal(t, []string{"here: activate exclusive of VM 42 in /101/42", "virsh create /dev/stdin", "here: activate off of VM 42 in /101/42"}, n.calls)
 }
 
+// TestHalfAnActivationIsTakenBack: of two disks one may be locked elsewhere, the other would stay
+// active here, and keep the VM from every other node.
+func TestHalfAnActivationIsTakenBack(t *testing.T) {
+	for _, verb := range []cluster.Verb{cluster.VerbStart, cluster.VerbRestore} {
+		n := defined(t)
+		n.fail["here: activate exclusive"] = errors.New("volume is locked by another node: node2")
+		n.fail["here: activate off"] = errors.New("no agent answered")
+		failure := serve(t, n.agent(), n.request(verb))
+		assert.Contains(t, failure, "node2", verb)
+		assert.Contains(t, failure, "no agent answered", verb)
+		assert.Equal(t, []string{exclusive, off}, n.calls, verb)
+	}
+}
+
 func TestRefusedDomainChangesNothing(t *testing.T) {
 	n := newNode(t)
 	q := n.request(cluster.VerbStart)

@@ -77,7 +77,7 @@ func TestResourceStartThatFails(t *testing.T) {
 	}{
 		"locked by another node": {func(n *node) {
 			n.fail["here: activate exclusive"] = errors.New("volume is locked by another node: node2")
-		}, ocfGeneric, "node2", []string{exclusive}},
+		}, ocfGeneric, "node2", []string{exclusive, off}},
 		"no proof":     {func(n *node) { n.manager = "none" }, ocfGeneric, "no lock manager", nil},
 		"libvirt down": {func(n *node) { n.down = true }, ocfGeneric, "libvirt does not answer", nil},
 		"create fails": {func(n *node) { n.fail["virsh create"] = errors.New("no memory") }, ocfGeneric, "no memory", []string{exclusive, "virsh create /dev/stdin", off}},
