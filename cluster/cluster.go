@@ -77,6 +77,7 @@ type Manager struct {
 	Leaves  bool // it starts the VMs of nodes that failed, and leaves alone those that run: nothing is to be frozen
 	Anew    bool // a VM is reset by being started anew, also one that is off
 	Insists bool // a guest that ignores a shutdown is destroyed in the end
+	Places  bool // it may choose nodes by what services use of them
 }
 
 // silence is the error of a hypervisor that does not answer.

@@ -70,6 +70,7 @@ type Executor struct {
 //	restore                a domain outside of the cluster        restore and deploy hand it over
 //	activate               volumes active here                    the same verb, or DELETE
 //	attach, detach, resize a domain that its definition lacks     the same verb; a new start has what the definition has
+//	resize, store          a service that used less, or more      the same verb
 //	eject                  an empty drive                         reconfigure; a new start has its medium
 func (x *Executor) Do(ctx context.Context, o Order) error {
 	_, err := x.Execute(ctx, o)

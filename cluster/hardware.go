@@ -12,6 +12,9 @@ type Hardware struct {
 	// CPUs and MemoryMiB are what it may grow to without a new start.
 	CPUs      int
 	MemoryMiB int64
+	// CPUsNow and MemoryMiBNow are what it has; 0 unknown.
+	CPUsNow      int
+	MemoryMiBNow int64
 }
 
 // Device is the disk or the NIC that a verb is about: Target or MAC says which.
@@ -148,6 +151,8 @@ func decideGrow(o Order, s State) (Plan, error) {
 	return Plan{}, refuse("%s has no disk %s attached", o.Service.Name, o.Device.Path)
 }
 
+// decideResize changes what is to be different: oned tells both, and memory needs a guest with
+// a balloon. A cluster that died without the last step places the VM by what it used before.
 func decideResize(o Order, s State) (Plan, error) {
 	h := s.Hardware
 	switch {
@@ -156,5 +161,20 @@ func decideResize(o Order, s State) (Plan, error) {
 	case o.MemoryMiB > h.MemoryMiB:
 		return Plan{}, refuse("%s was started with at most %d MiB, not %d: set MEMORY_MAX, or power it off first", o.Service.Name, h.MemoryMiB, o.MemoryMiB)
 	}
-	return Plan{Steps: []Step{{Action: Resize}, {Action: Store}}}, nil
+	resize := Step{Action: Resize, CPUs: o.CPUs, MemoryMiB: o.MemoryMiB}
+	if h.CPUsNow == o.CPUs {
+		resize.CPUs = 0
+	}
+	if h.MemoryMiBNow == o.MemoryMiB {
+		resize.MemoryMiB = 0
+	}
+	plan := Plan{Note: "it has that already"}
+	if resize.CPUs > 0 || resize.MemoryMiB > 0 {
+		plan = Plan{Steps: []Step{resize}}
+	}
+	plan.Steps = append(plan.Steps, Step{Action: Store})
+	if s.Manager.Places {
+		plan.Steps = append(plan.Steps, Step{Action: Declare})
+	}
+	return plan, nil
 }

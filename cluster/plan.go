@@ -57,6 +57,7 @@ const (
 	Freeze   Action = "freeze"   // have the cluster leave it alone, until Step.Until at most
 	Thaw     Action = "thaw"     // have the cluster manage it again
 	Prefer   Action = "prefer"   // Step.Node from now on
+	Declare  Action = "declare"  // what the service uses of its node
 	Forget   Action = "forget"   // the cluster's failures with it, and look anew where it is
 	Remove   Action = "remove"   // the definition
 	Create   Action = "create"   // start the domain
@@ -100,6 +101,9 @@ type Step struct {
 	For    Goal
 	Limit  time.Duration // of a wait, or of the programs; 0: Patience.Settle
 
+	CPUs      int   // of Resize; 0 as it is
+	MemoryMiB int64 // the same
+
 	// Undo are steps that take this one back if a later one fails.
 	Undo []Step
 	// Enough: if the step fails while this goal is reached, all is well.
@@ -125,6 +129,15 @@ func (s Step) String() string {
 		text += " until " + s.Until.UTC().Format(time.RFC3339)
 	case Save, Restore:
 		text += " " + s.File
+	case Resize:
+		var to []string
+		if s.CPUs > 0 {
+			to = append(to, fmt.Sprintf("%d processors", s.CPUs))
+		}
+		if s.MemoryMiB > 0 {
+			to = append(to, fmt.Sprintf("%d MiB", s.MemoryMiB))
+		}
+		text += " to " + strings.Join(to, " and ")
 	}
 	return text
 }

@@ -70,6 +70,8 @@ func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)
 		name, device, err = job.prepareXen(ctx)
 	case q.Verb == cluster.VerbStart:
 		job.checked, err = job.check(ctx, q.Domain)
+	case q.Verb == cluster.VerbRestore:
+		job.checked, err = job.stored(ctx)
 	case q.Verb.ChangesHardware():
 		device, err = job.prepareHardware(ctx)
 	}
@@ -83,6 +85,9 @@ func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)
 	x := &cluster.Executor{Stack: stack, Runner: a.Runner, Clock: a.Clock, Log: log, Volumes: job.activate, Store: job.store}
 	order := job.q.order(&a.Config)
 	order.Device = device
+	if job.checked != nil {
+		order.Service.CPUs, order.Service.MemoryMiB = job.checked.Uses()
+	}
 	x.Inspect = func(ctx context.Context) (cluster.Hardware, error) { return a.virsh().Inspect(ctx, order.Service) }
 	x.There = func(ctx context.Context, node string) cluster.Domain { return a.there(ctx, order.Service.Name, node) }
 	if a.Config.Xen != "" {
@@ -127,7 +132,7 @@ type job struct {
 	*Agent
 	q       Request
 	volumes volumes
-	checked *domain.Domain // what is to be stored
+	checked *domain.Domain // what the VM has after the verb; nil where that is not known
 
 	// The same under Xen.
 	xen        xenFiles
@@ -194,18 +199,26 @@ func (j *job) store(context.Context) error {
 	return nil
 }
 
-// document reads the stored domain, and checks it again: others may write in the home.
+// document is the domain as it is to be started.
 func (j *job) document(ctx context.Context) (string, error) {
+	d, err := j.checked, error(nil)
+	if d == nil {
+		d, err = j.stored(ctx)
+	}
+	if err != nil {
+		return "", err
+	}
+	text, err := d.Bytes()
+	return string(text), err
+}
+
+// stored reads the stored domain, and checks it again: others may write in the home.
+func (j *job) stored(ctx context.Context) (*domain.Domain, error) {
 	text, err := j.storedText(definitionName)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	d, err := j.check(ctx, text)
-	if err != nil {
-		return "", err
-	}
-	checked, err := d.Bytes()
-	return string(checked), err
+	return j.check(ctx, text)
 }
 
 func (j *job) storedText(name string) (string, error) {

@@ -2,6 +2,7 @@ package vmm
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,6 +35,13 @@ func (n *node) tool(c run.Cmd) (run.Result, error) {
 	case "cibadmin":
 		if c.Args[0] == "-Q" {
 			return run.Result{Stdout: []byte("<resources/>")}, nil
+		}
+		if c.Stdin != nil {
+			text, err := io.ReadAll(c.Stdin)
+			if err != nil {
+				return run.Result{}, err
+			}
+			n.configured = append(n.configured, string(text))
 		}
 	case "crm_node":
 		return run.Result{Stdout: []byte("node1\n")}, nil

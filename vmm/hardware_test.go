@@ -169,6 +169,33 @@ func TestResizes(t *testing.T) {
 	assert.Contains(t, serve(t, n.agent(), grow), "neither a volume nor a file")
 }
 
+// TestClusterLearnsWhatAVMUses: it may choose nodes by that.
+func TestClusterLearnsWhatAVMUses(t *testing.T) {
+	n := newNode(t)
+	used := func(cpus, memory string) string {
+		return `<utilization id="one-42-use"><nvpair id="one-42-use-cpu" name="cpu" value="` + cpus + `"/><nvpair id="one-42-use-hv_memory" name="hv_memory" value="` + memory + `"/></utilization>`
+	}
+	do := func(scenario string, q Request) string {
+		n.scenario(t, scenario)
+		n.configured = nil
+		return serve(t, n.clustered(), q)
+	}
+	deploy := n.request(cluster.VerbStart)
+	deploy.Domain = strings.Replace(deploy.Domain, "<devices>", "<vcpu current='2'>4</vcpu><memory>2097152</memory><devices>", 1)
+	assert.Contains(t, do("deploy", deploy), "gave up waiting", "the cluster's report stays as it is")
+	assert.Contains(t, n.configured[0], used("2", "2048"))
+
+	n.state = "running"
+	resize := n.request(cluster.VerbResize)
+	resize.CPUs, resize.MemoryMiB = 4, 1024
+	require.Empty(t, do("resize", resize))
+	assert.Equal(t, []string{`<primitive id="one-42">` + used("4", "1024") + "</primitive>\n"}, n.configured)
+
+	n.state = ""
+	do("restore", n.request(cluster.VerbRestore))
+	assert.Contains(t, n.configured[0], used("4", "1024"))
+}
+
 func TestMediaOfADrive(t *testing.T) {
 	n := running(t)
 	require.NoError(t, os.WriteFile(filepath.Join(n.home(), "disk.2"), nil, 0o600))

@@ -44,9 +44,11 @@ type node struct {
 	base         string
 	first        string // a HOME_BASE before it
 
-	disks  map[string]string // of the running domain, by target
-	nics   []string
-	report string        // of crm_mon, where there is a cluster; down where that does not answer
+	disks      map[string]string // of the running domain, by target
+	nics       []string
+	report     string   // of crm_mon, where there is a cluster; down where that does not answer
+	configured []string // what cibadmin was given
+
 	peer   *node         // where migrations go
 	memory string        // KiB that it may have at most
 	holds  bool          // the guest does not let go of a device

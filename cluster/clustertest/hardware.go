@@ -28,6 +28,7 @@ func (w *world) subject(order *cluster.Order, words []string) {
 	switch order.Verb {
 	case cluster.VerbResize:
 		order.CPUs, order.MemoryMiB = int(number(0)), number(1)
+		order.Service.CPUs, order.Service.MemoryMiB = max(order.CPUs, order.Service.CPUs), max(order.MemoryMiB, order.Service.MemoryMiB)
 	case cluster.VerbAttachNIC, cluster.VerbDetachNIC:
 		d.MAC, d.Type, d.Document = words[0], "bridge", "<interface/>"
 	default:
@@ -40,7 +41,7 @@ func (w *world) subject(order *cluster.Order, words []string) {
 }
 
 // hardware is what the domain has at this look: a line of the file each, with the words
-// TARGET=PATH, MAC addresses, cpus=N and memory=MIB.
+// TARGET=PATH, MAC addresses, cpus=MOST and memory=MIB, or cpus=NOW/MOST and memory=NOW/MIB.
 func (w *world) hardware(context.Context) (cluster.Hardware, error) {
 	lines := strings.Split(strings.TrimSpace(w.read("hardware")), "\n")
 	line := lines[min(w.looks, len(lines))-1]
@@ -55,13 +56,23 @@ func (w *world) hardware(context.Context) (cluster.Hardware, error) {
 		case !found:
 			h.NICs = append(h.NICs, word)
 		case name == "cpus":
-			h.CPUs, err = strconv.Atoi(value)
+			err = ofMost(value, &h.CPUsNow, &h.CPUs)
 		case name == "memory":
-			_, err = fmt.Sscan(value, &h.MemoryMiB)
+			err = ofMost(value, &h.MemoryMiBNow, &h.MemoryMiB)
 		default:
 			h.Disks[name] = value
 		}
 		require.NoError(w.t, err)
 	}
 	return h, nil
+}
+
+// ofMost reads NOW/MOST, or MOST alone.
+func ofMost[N int | int64](text string, now, most *N) error {
+	before, after, both := strings.Cut(text, "/")
+	if !both {
+		before, after = "0", text
+	}
+	_, err := fmt.Sscan(before+" "+after, now, most)
+	return err
 }

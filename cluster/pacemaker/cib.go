@@ -91,8 +91,8 @@ func primitive(s cluster.Service) *etree.Element {
 		"migration-threshold", threshold, "failure-timeout", forgotten, "multiple-active", "block"))
 	e.AddChild(pairs("instance_attributes", s.Name+"-params", "definition", s.Definition, "hypervisor", s.Hypervisor,
 		"shutdown", seconds(s.Patience.Shutdown)))
-	if s.MemoryMiB > 0 && s.CPUs > 0 {
-		e.AddChild(pairs("utilization", s.Name+"-use", "cpu", fmt.Sprint(s.CPUs), "hv_memory", fmt.Sprint(s.MemoryMiB)))
+	if known(s) {
+		e.AddChild(utilization(s))
 	}
 	operations := e.CreateElement("operations")
 	operation := func(name string, every, timeout time.Duration) {
@@ -103,6 +103,20 @@ func primitive(s cluster.Service) *etree.Element {
 	operation("stop", 0, s.Patience.Stop)
 	operation("migrate_to", 0, s.Patience.Migrate+slack)
 	operation("migrate_from", 0, s.Patience.Settle+slack)
+	return e
+}
+
+func known(s cluster.Service) bool { return s.MemoryMiB > 0 && s.CPUs > 0 }
+
+// utilization has the names of the stock agent, which nodes have their capacity by, too.
+func utilization(s cluster.Service) *etree.Element {
+	return pairs("utilization", s.Name+"-use", "cpu", fmt.Sprint(s.CPUs), "hv_memory", fmt.Sprint(s.MemoryMiB))
+}
+
+// using changes what a primitive that is there uses.
+func using(s cluster.Service) *etree.Element {
+	e := element("primitive", "id", s.Name)
+	e.AddChild(utilization(s))
 	return e
 }
 

@@ -21,7 +21,7 @@ func parseMonitor(r io.Reader, name string) (cluster.State, error) {
 	if err != nil {
 		return cluster.State{}, err
 	}
-	state := cluster.State{Clustered: true}
+	state := cluster.State{Clustered: true, Manager: cluster.Manager{Places: true}}
 	readSummary(&state, root.SelectElement("summary"))
 	state.Nodes = readNodes(root, state.Fencing)
 	for _, e := range root.FindElements("./resources//resource") {

@@ -28,7 +28,7 @@ func parsed(t *testing.T, text, name string) cluster.State {
 func TestReport(t *testing.T) {
 	state := parsed(t, report(t), "one-41")
 	assert.Equal(t, cluster.State{
-		Clustered: true, Quorate: true, Fencing: true,
+		Clustered: true, Quorate: true, Fencing: true, Manager: cluster.Manager{Places: true},
 		Nodes:   []cluster.Node{{Name: "n1", Online: true}, {Name: "n2", Online: true}},
 		Service: cluster.Condition{Defined: true, Running: []string{"n1"}, Failures: []cluster.Failure{{Node: "n1", Operation: "monitor", Reason: "not running"}}},
 	}, state)

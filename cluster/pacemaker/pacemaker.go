@@ -87,6 +87,11 @@ func (p *Stack) Commands(o cluster.Order, s cluster.Step) ([]cluster.Command, er
 		return drop("resources", "meta_attributes", frozenID(name)), nil
 	case cluster.Prefer:
 		return change("constraints", true, location(name, s.Node))
+	case cluster.Declare:
+		if !known(o.Service) {
+			return nil, nil
+		}
+		return change("resources", true, using(o.Service))
 	case cluster.Forget:
 		return []cluster.Command{{Program: "crm_resource", Args: []string{"--refresh", "-r", name}}}, nil
 	case cluster.Remove: // what refers to it goes first

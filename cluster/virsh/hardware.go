@@ -56,12 +56,20 @@ func parseHardware(r io.Reader) (cluster.Hardware, error) {
 	}
 	if vcpu := root.SelectElement("vcpu"); vcpu != nil {
 		h.CPUs, _ = strconv.Atoi(strings.TrimSpace(vcpu.Text())) // 0: none is allowed
+		h.CPUsNow, _ = strconv.Atoi(vcpu.SelectAttrValue("current", strconv.Itoa(h.CPUs)))
 	}
-	if memory := root.SelectElement("memory"); memory != nil { // libvirt always says it in KiB
-		kib, _ := strconv.ParseInt(strings.TrimSpace(memory.Text()), 10, 64)
-		h.MemoryMiB = kib >> 10
-	}
+	h.MemoryMiB, h.MemoryMiBNow = mebibytes(root, "memory"), mebibytes(root, "currentMemory")
 	return h, nil
+}
+
+// mebibytes is a size, which libvirt always says in KiB; 0 for none.
+func mebibytes(root *etree.Element, name string) int64 {
+	e := root.SelectElement(name)
+	if e == nil {
+		return 0
+	}
+	kib, _ := strconv.ParseInt(strings.TrimSpace(e.Text()), 10, 64)
+	return kib >> 10
 }
 
 // hardware are the commands of the steps that change what a running domain has. They have
@@ -92,11 +100,11 @@ func (v *Client) hardware(o cluster.Order, s cluster.Step) []cluster.Command {
 	case cluster.Grow: // the size is in KiB
 		add("", "blockresize", name, d.Path, strconv.FormatInt(o.SizeMiB<<10, 10))
 	case cluster.Resize:
-		if o.MemoryMiB > 0 { // of which the guest's balloon driver takes its time
-			add("", "setmem", name, strconv.FormatInt(o.MemoryMiB<<10, 10))
+		if s.MemoryMiB > 0 { // of which the guest's balloon driver takes its time
+			add("", "setmem", name, strconv.FormatInt(s.MemoryMiB<<10, 10))
 		}
-		if o.CPUs > 0 {
-			add("", "setvcpus", name, strconv.Itoa(o.CPUs), "--live")
+		if s.CPUs > 0 {
+			add("", "setvcpus", name, strconv.Itoa(s.CPUs), "--live")
 		}
 	}
 	return out

@@ -37,7 +37,7 @@ func TestInspect(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, cluster.Hardware{
 		Disks: map[string]string{"vda": "/dev/vg-one/lv-one-42-0", "hdc": "/var/lib/one/datastores/101/42/disk.2", "hdd": ""},
-		NICs:  []string{"02:00:c0:a8:00:01"}, CPUs: 4, MemoryMiB: 2048,
+		NICs:  []string{"02:00:c0:a8:00:01"}, CPUs: 4, CPUsNow: 2, MemoryMiB: 2048, MemoryMiBNow: 1024,
 	}, h)
 	for _, text := range []string{"", "<domainsnapshot/>", "<domain>", "error: x"} {
 		_, err := (&Client{Runner: answers{"dumpxml": text}}).Inspect(t.Context(), cluster.Service{Name: "one-42"})
@@ -66,7 +66,7 @@ func TestCommandsOfHardware(t *testing.T) {
 		{cluster.Resize, cluster.Order{CPUs: 4}, "setvcpus one-42 4 --live"},
 	} {
 		c.order.Service = cluster.Service{Name: "one-42", Hypervisor: "qemu:///system"}
-		commands, err := v.Commands(c.order, cluster.Step{Action: c.action}, nil)
+		commands, err := v.Commands(c.order, cluster.Step{Action: c.action, CPUs: c.order.CPUs, MemoryMiB: c.order.MemoryMiB}, nil)
 		require.NoError(t, err)
 		var texts []string
 		for _, command := range commands {

@@ -149,11 +149,11 @@ func (c *Client) hardware(o cluster.Order, s cluster.Step) ([]cluster.Command, e
 			add("cd-insert", name, d.Target, d.Path)
 		}
 	case cluster.Resize:
-		if o.MemoryMiB > 0 { // of which the guest's balloon driver takes its time
-			add("mem-set", name, strconv.FormatInt(o.MemoryMiB, 10))
+		if s.MemoryMiB > 0 { // of which the guest's balloon driver takes its time
+			add("mem-set", name, strconv.FormatInt(s.MemoryMiB, 10))
 		}
-		if o.CPUs > 0 {
-			add("vcpu-set", name, strconv.Itoa(o.CPUs))
+		if s.CPUs > 0 {
+			add("vcpu-set", name, strconv.Itoa(s.CPUs))
 		}
 	}
 	return out, nil

@@ -48,6 +48,7 @@ func TestVMsAsServices(t *testing.T) {
 		s.deploy(one.Name, vmID)
 		g = s.runsOn(one, vmID)
 		assert.Equal(s, 1, g.boots)
+		assert.Contains(s, s.configuration(one), `name="hv_memory" value="16"`)
 	})
 	s.sub("instantiate again", func() {
 		s.deploy(one.Name, vmID)

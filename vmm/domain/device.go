@@ -111,6 +111,25 @@ func (d *Domain) Resize(cpus int, memoryMiB int64) error {
 	})
 }
 
+// Uses is what the domain has of its node when it starts; 0 unknown.
+func (d *Domain) Uses() (cpus int, memoryMiB int64) {
+	root := d.doc.Root()
+	cpus = 1
+	if vcpu := root.SelectElement("vcpu"); vcpu != nil {
+		cpus, _ = strconv.Atoi(vcpu.SelectAttrValue("current", strings.TrimSpace(vcpu.Text())))
+	}
+	for _, name := range []string{"currentMemory", "memory"} {
+		if e := root.SelectElement(name); e != nil {
+			size, _ := strconv.ParseInt(strings.TrimSpace(e.Text()), 10, 64)
+			return cpus, size * units[e.SelectAttrValue("unit", "KiB")] >> 10
+		}
+	}
+	return cpus, 0
+}
+
+// units of memory that a document may have, in KiB.
+var units = map[string]int64{"KiB": 1, "k": 1, "MiB": 1 << 10, "M": 1 << 10, "GiB": 1 << 20, "G": 1 << 20}
+
 func child(parent *etree.Element, name, text string) *etree.Element {
 	if e := parent.SelectElement(name); e != nil {
 		return e

@@ -223,11 +223,30 @@ func TestResize(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, string(out), `<vcpu current="2">4</vcpu>`)
 	assert.Contains(t, string(out), `<currentMemory unit="KiB">2097152</currentMemory>`)
+	cpus, memory := d.Uses()
+	assert.Equal(t, []int64{2, 2048}, []int64{int64(cpus), memory})
 	require.ErrorIs(t, d.Resize(5, 0), ErrRefused)
 	require.NoError(t, d.Resize(0, 0))
 	same, err := d.Bytes()
 	require.NoError(t, err)
 	assert.Equal(t, string(out), string(same))
+}
+
+func TestUses(t *testing.T) {
+	for text, want := range map[string][2]int64{
+		"":                               {1, 0},
+		"<memory>2097152</memory>":       {1, 2048},
+		"<memory unit='G'>2</memory>":    {1, 2048},
+		"<memory unit='acre'>2</memory>": {1, 0},
+		"<vcpu>4</vcpu><memory>2097152</memory><currentMemory unit='MiB'>512</currentMemory>": {4, 512},
+		"<vcpu current='2'>4</vcpu>": {2, 0},
+		"<vcpu>many</vcpu>":          {0, 0},
+	} {
+		d, err := Read(strings.NewReader("<domain type='kvm'><name>one-0</name>"+text+"<devices/></domain>"), owner())
+		require.NoError(t, err, text)
+		cpus, memory := d.Uses()
+		assert.Equal(t, want, [2]int64{int64(cpus), memory}, text)
+	}
 }
 
 // FuzzAttach: what is attached is the VM's own, as what Read lets pass.
