@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"one-clvm/cluster"
@@ -94,13 +95,9 @@ func (p *Stack) Commands(o cluster.Order, s cluster.Step) ([]cluster.Command, er
 		return change("resources", true, using(o.Service))
 	case cluster.Forget:
 		return []cluster.Command{{Program: "crm_resource", Args: []string{"--refresh", "-r", name}}}, nil
-	case cluster.Remove: // what refers to it goes first
-		commands := drop("constraints", "rsc_location", locationID(name))
-		if o.Service.After != "" {
-			commands = append(commands, drop("constraints", "rsc_order", orderID(name))...)
-			commands = append(commands, drop("constraints", "rsc_colocation", colocationID(name))...)
-		}
-		return append(commands, drop("resources", "primitive", name)...), nil
+	case cluster.Remove: // what refers to it goes first, also what was made while After said something else
+		return slices.Concat(drop("constraints", "rsc_location", locationID(name)), drop("constraints", "rsc_order", orderID(name)),
+			drop("constraints", "rsc_colocation", colocationID(name)), drop("resources", "primitive", name)), nil
 	}
 	return p.Virsh.Commands(o, s, p.Document)
 }
