@@ -94,8 +94,11 @@ func (x *Executor) Execute(ctx context.Context, o Order) (Plan, error) {
 	return plan, x.carryOut(ctx, o, plan)
 }
 
-// observe asks the stack, and what the domain has where that matters.
+// observe asks the stack, and what the domain has where that matters. A program that hangs
+// has no answer.
 func (x *Executor) observe(ctx context.Context, o Order) (State, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.Service.Patience.Settle)
+	defer cancel()
 	state, err := x.Stack.Observe(ctx, o.Service)
 	if err == nil && o.Verb == VerbMigrate && !state.Clustered && state.Domain == Absent && x.There != nil {
 		state.There = x.There(ctx, o.To)

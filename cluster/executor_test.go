@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -36,4 +37,23 @@ func TestNothingIsTakenBackBesideWhatStillRuns(t *testing.T) {
 	require.ErrorIs(t, err, run.ErrStillRunning)
 	require.Len(t, s.commands, 1)
 	assert.True(t, s.commands[0].Writer)
+}
+
+// hung is a cluster manager that answers nobody.
+type hung struct{ slow }
+
+func (*hung) Observe(ctx context.Context, _ Service) (State, error) {
+	if _, limited := ctx.Deadline(); !limited {
+		return State{}, errors.New("this look would last for ever")
+	}
+	<-ctx.Done()
+	return State{}, ErrDown
+}
+
+// A look at what hangs ends: else the verb would keep its lock, and all others on the VM away.
+func TestLooksHaveADeadline(t *testing.T) {
+	x := &Executor{Stack: &hung{}, Clock: RealClock{}, Log: func(string, ...any) {}}
+	o := Order{Verb: VerbStart, Service: Service{Name: "one-42", Patience: Patience{Settle: time.Millisecond}}}
+	require.ErrorIs(t, x.Do(t.Context(), o), ErrDown)
+	require.ErrorIs(t, x.await(t.Context(), o, await(Running, "node1", time.Millisecond)), ErrTimeout)
 }

@@ -44,7 +44,7 @@ func (a *Agent) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	switch {
 	case err != nil:
 	case q.Verb == VerbPoll:
-		last.Survey, err = a.survey(ctx)
+		last.Survey, err = a.survey(ctx, time.Duration(q.Settle)*time.Second)
 	case q.Verb == verbNetworks:
 		err = a.networks(q, log).run(ctx, pre)
 	default:

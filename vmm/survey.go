@@ -40,9 +40,11 @@ type Sight struct {
 // may not have heard yet that the verb has ended.
 const lately = 30 * time.Second
 
-// survey asks the hypervisor and the cluster manager. Either one's silence is an error, and
-// oned keeps what it knows.
-func (a *Agent) survey(ctx context.Context) (*Survey, error) {
+// survey asks the hypervisor and the cluster manager. The silence of either, or one that takes
+// longer than limit, is an error, and oned keeps what it knows.
+func (a *Agent) survey(ctx context.Context, limit time.Duration) (*Survey, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	stack, err := a.Stack(nil)
 	if err != nil {
 		return nil, err

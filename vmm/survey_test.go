@@ -2,9 +2,12 @@ package vmm
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"one-clvm/cluster"
+	"one-clvm/cluster/pacemaker"
+	"one-clvm/internal/run"
 )
 
 const domstats = "Domain: 'one-42'\n  state.state=1\n  state.reason=1\n  cpu.time=%CPU%\n  balloon.current=524288\n\nDomain: 'one-43'\n  state.state=3\n  state.reason=1\n\nDomain: 'wild'\n  state.state=1\n\n"
@@ -86,4 +91,26 @@ func TestPollWhileAVerbRuns(t *testing.T) {
 	assert.Equal(t, want, n.poll(t).VMs, "it has just ended")
 	n.now = n.now.Add(lately + time.Second)
 	assert.Empty(t, n.poll(t).VMs)
+}
+
+// limited refuses calls that could last for ever.
+type limited struct{ *node }
+
+func (l limited) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		return run.Result{Status: -1}, fmt.Errorf("%s %s has no deadline", c.Path, strings.Join(c.Args, " "))
+	}
+	return l.node.Run(ctx, c)
+}
+
+// A libvirt that hangs would have every monitoring cycle leave a process behind.
+func TestPollHasADeadline(t *testing.T) {
+	n := newNode(t)
+	n.scenario(t, "reset")
+	a := n.agent()
+	a.Runner = limited{n}
+	a.Stack = func(func() (string, error)) (cluster.Stack, error) {
+		return &pacemaker.Stack{Runner: limited{n}, Virsh: a.virsh()}, nil
+	}
+	require.Empty(t, serve(t, a, n.request(VerbPoll)))
 }

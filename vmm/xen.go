@@ -276,6 +276,8 @@ func (j *job) runs(ctx context.Context, name string) (bool, error) {
 	}
 	order := j.q.order(&j.Config)
 	order.Service.Name, order.Service.Definition = name, path.Join(j.xen.dir, name)
+	ctx, cancel := context.WithTimeout(ctx, order.Service.Patience.Settle)
+	defer cancel()
 	state, err := stack.Observe(ctx, order.Service)
 	return state.Domain.Alive() || len(state.Service.Running) > 0, err
 }

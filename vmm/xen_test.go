@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -392,7 +393,7 @@ func TestPollOfAGuestThatEnded(t *testing.T) {
 
 func (n *xenNode) survey(t *testing.T) *Survey {
 	t.Helper()
-	survey, err := n.agent().survey(t.Context())
+	survey, err := n.agent().survey(t.Context(), time.Minute)
 	require.NoError(t, err)
 	return survey
 }

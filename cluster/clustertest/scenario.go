@@ -130,8 +130,10 @@ func (w *world) read(name string) string {
 	return string(data)
 }
 
-// Run implements run.Runner.
-func (w *world) Run(_ context.Context, c run.Cmd) (run.Result, error) {
+// Run implements run.Runner. No call is to last for ever.
+func (w *world) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
+	_, limited := ctx.Deadline()
+	assert.True(w.t, limited, "%s %s has no deadline", c.Path, strings.Join(c.Args, " "))
 	if w.bench != nil {
 		return w.call(c)
 	}

@@ -66,6 +66,9 @@ func (w *world) call(c run.Cmd) (run.Result, error) {
 	}
 	reply := tools.Call(Self, c.Path, c.Args, stdin, w.now)
 	w.now = w.now.Add(reply.Took)
+	if reply.Hangs { // until the caller's deadline, which it has
+		w.now = w.now.Add(Service().Patience.Settle)
+	}
 	return double.Result(c, reply)
 }
 

@@ -186,6 +186,8 @@ func (p *Stack) Commands(o cluster.Order, s cluster.Step) ([]cluster.Command, er
 
 // Perform implements cluster.Performer: the autostart link of this node.
 func (p *Stack) Perform(ctx context.Context, o cluster.Order, s cluster.Step) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.Service.Patience.Settle)
+	defer cancel()
 	link := filepath.Join(p.AutoDir, o.Service.Name)
 	switch s.Action {
 	case cluster.Define:

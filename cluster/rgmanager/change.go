@@ -74,7 +74,7 @@ func (p *Stack) distribute(ctx context.Context, o cluster.Order, edits func(*Con
 	if err != nil {
 		return err
 	}
-	base, top, err := p.gather(ctx, members, loaded)
+	base, top, err := p.gather(ctx, o.Service, members, loaded)
 	if err != nil {
 		return err
 	}
@@ -87,19 +87,19 @@ func (p *Stack) distribute(ctx context.Context, o cluster.Order, edits func(*Con
 		return err
 	}
 	defer drop()
-	file, drop, err := p.prepare(ctx, base, wanted, top+1)
+	file, drop, err := p.prepare(ctx, o.Service, base, wanted, top+1)
 	if err != nil {
 		return fmt.Errorf("%w; nothing was changed", err)
 	}
 	defer drop()
-	if again, latest, err := p.gather(ctx, members, loaded); err != nil || latest != top || !again.same(base, true) {
+	if again, latest, err := p.gather(ctx, o.Service, members, loaded); err != nil || latest != top || !again.same(base, true) {
 		return errors.Join(errRace, err)
 	}
 	var taken undo.Stack
 	taken.Push("give the nodes their former configuration back", func(ctx context.Context) error { return p.giveBack(ctx, o.Service, before, members) })
-	err = p.give(ctx, file, members)
+	err = p.give(ctx, o.Service, file, members)
 	if err == nil {
-		err = p.readBack(ctx, file, members)
+		err = p.readBack(ctx, o.Service, file, members)
 	}
 	if err != nil {
 		if p.changed(ctx, o.Service, members) {
@@ -116,13 +116,13 @@ func (p *Stack) distribute(ctx context.Context, o cluster.Order, edits func(*Con
 
 // prepare makes the new configuration: a private copy on which ccs carries out the edits,
 // and validates each.
-func (p *Stack) prepare(ctx context.Context, base *Config, edits []edit, version int) (file string, drop func(), err error) {
+func (p *Stack) prepare(ctx context.Context, s cluster.Service, base *Config, edits []edit, version int) (file string, drop func(), err error) {
 	file, drop, err = p.copy(base)
 	if err != nil {
 		return "", nil, err
 	}
 	for _, e := range append(edits, edit{action: "setversion", name: strconv.Itoa(version)}) {
-		if _, err := p.ccs(ctx, append([]string{"-f", file}, e.argv()...)...); err != nil {
+		if _, err := p.ccs(ctx, s, append([]string{"-f", file}, e.argv()...)...); err != nil {
 			drop()
 			return "", nil, err
 		}
@@ -131,9 +131,9 @@ func (p *Stack) prepare(ctx context.Context, base *Config, edits []edit, version
 }
 
 // give sends a file to all live members. It is in force nowhere yet.
-func (p *Stack) give(ctx context.Context, file string, members []string) error {
+func (p *Stack) give(ctx context.Context, s cluster.Service, file string, members []string) error {
 	for _, node := range members {
-		if _, err := p.ccs(ctx, "-f", file, "-h", node, "--setconf"); err != nil {
+		if _, err := p.ccs(ctx, s, "-f", file, "-h", node, "--setconf"); err != nil {
 			return err
 		}
 		failpoint.Hit("rgmanager.given")
@@ -147,14 +147,19 @@ func (p *Stack) changed(ctx context.Context, s cluster.Service, members []string
 	return err == nil && !slices.Equal(seen.members(), members)
 }
 
-// giveBack sends the former file to those members that still live.
+// giveBack sends the former file to those members that still live, whichever of them takes it.
 func (p *Stack) giveBack(ctx context.Context, s cluster.Service, file string, members []string) error {
 	seen, err := p.settled(ctx, s)
 	if err != nil {
 		return err
 	}
-	live := seen.members()
-	return p.give(ctx, file, slices.DeleteFunc(slices.Clone(members), func(node string) bool { return !slices.Contains(live, node) }))
+	var failed error
+	for _, node := range seen.members() {
+		if slices.Contains(members, node) {
+			failed = errors.Join(failed, p.give(ctx, s, file, []string{node}))
+		}
+	}
+	return failed
 }
 
 // loaded is the version that the running cluster has.
@@ -173,11 +178,11 @@ func (p *Stack) loaded(ctx context.Context) (int, error) {
 // gather reads the file of every live member. Members may differ in what an interrupted
 // change of ours has left; any other difference needs a person, and is refused. top is the
 // greatest version seen.
-func (p *Stack) gather(ctx context.Context, members []string, loaded int) (base *Config, top int, err error) {
+func (p *Stack) gather(ctx context.Context, s cluster.Service, members []string, loaded int) (base *Config, top int, err error) {
 	files := make([]*Config, 0, len(members))
 	top = loaded
 	for _, node := range members {
-		c, err := p.fetch(ctx, node)
+		c, err := p.fetch(ctx, s, node)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -200,8 +205,8 @@ func (p *Stack) gather(ctx context.Context, members []string, loaded int) (base 
 	return base, top, nil
 }
 
-func (p *Stack) fetch(ctx context.Context, node string) (*Config, error) {
-	text, err := p.ccs(ctx, "-h", node, "--getconf")
+func (p *Stack) fetch(ctx context.Context, s cluster.Service, node string) (*Config, error) {
+	text, err := p.ccs(ctx, s, "-h", node, "--getconf")
 	if err != nil {
 		return nil, fmt.Errorf("%w; nothing was changed", err)
 	}
@@ -213,7 +218,7 @@ func (p *Stack) fetch(ctx context.Context, node string) (*Config, error) {
 }
 
 // readBack: ccs ends with status 0 whether or not ricci has written the file.
-func (p *Stack) readBack(ctx context.Context, file string, members []string) error {
+func (p *Stack) readBack(ctx context.Context, s cluster.Service, file string, members []string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -223,7 +228,7 @@ func (p *Stack) readBack(ctx context.Context, file string, members []string) err
 		return err
 	}
 	for _, node := range members {
-		got, err := p.fetch(ctx, node)
+		got, err := p.fetch(ctx, s, node)
 		if err != nil {
 			return err
 		}
@@ -282,8 +287,11 @@ func (p *Stack) copy(c *Config) (file string, drop func(), err error) {
 	return file, drop, nil
 }
 
-// ccs is one call. Its messages come on standard output, failures too.
-func (p *Stack) ccs(ctx context.Context, args ...string) ([]byte, error) {
+// ccs is one call. Its messages come on standard output, failures too. It waits for a ricci
+// that hangs as long as it is let, and nobody else changes the configuration meanwhile.
+func (p *Stack) ccs(ctx context.Context, s cluster.Service, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Patience.Settle)
+	defer cancel()
 	res, err := p.Runner.Run(ctx, run.Cmd{Path: "ccs", Args: args})
 	if err == nil {
 		return res.Stdout, nil
@@ -294,6 +302,8 @@ func (p *Stack) ccs(ctx context.Context, args ...string) ([]byte, error) {
 		said += ": ricci there does not know this node: run ccs -h NODE --getconf once on this node as root, and give the password of the user ricci"
 	case strings.Contains(said, "Unable to connect"):
 		said += " (a live member of the cluster without ricci gets no configuration)"
+	case errors.Is(err, context.DeadlineExceeded):
+		said += "ricci there does not answer: restart it (service ricci restart)"
 	}
 	return nil, fmt.Errorf("%w: %s", err, said)
 }

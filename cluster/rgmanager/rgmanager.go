@@ -121,6 +121,8 @@ func (p *Stack) none(ctx context.Context, seen report, config *Config, stderr []
 
 // settled is a look that bears with a cluster that is just taking note of a change.
 func (p *Stack) settled(ctx context.Context, s cluster.Service) (report, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Patience.Settle)
+	defer cancel()
 	deadline := p.Clock.Now().Add(s.Patience.Settle)
 	for {
 		seen, _, err := p.look(ctx, s.Name)
@@ -215,7 +217,10 @@ func (p *Stack) absentEverywhere(ctx context.Context, s cluster.Service) error {
 		if n.Name != seen.Self {
 			there.Hypervisor = strings.ReplaceAll(p.Virsh.MigrationURI, "%s", n.Name)
 		}
-		switch state, why := p.Virsh.State(ctx, there); state {
+		look, cancel := context.WithTimeout(ctx, s.Patience.Settle)
+		state, why := p.Virsh.State(look, there)
+		cancel()
+		switch state {
 		case cluster.Absent:
 		case cluster.Unknown:
 			return fmt.Errorf("%w on %s, where %s may run (%s): nothing was changed; start libvirtd there and run the verb again", cluster.ErrHypervisor, n.Name, s.Name, why)

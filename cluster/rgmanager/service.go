@@ -137,7 +137,7 @@ func (p *Stack) move(ctx context.Context, o cluster.Order, node string) error {
 	if status == stillRunning {
 		return fmt.Errorf("%w; it runs on %s as before", err, o.Node)
 	}
-	seen, _, lookErr := p.look(ctx, o.Service.Name)
+	seen, lookErr := p.settled(ctx, o.Service)
 	if lookErr == nil && seen.Service.Failed {
 		return fmt.Errorf("%w; rgmanager has given the service up, and does not look after it any more: see where the guest is (virsh list on %s and %s); where it is down, power the VM off hard and on again", err, o.Node, node)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -32,6 +33,7 @@ type Reply struct {
 	Stdout, Stderr string
 	Status         int
 	Took           time.Duration
+	Hangs          bool // until the caller gives up
 }
 
 // Fault makes a call go wrong, or has something happen before it.
@@ -42,6 +44,7 @@ type Fault struct {
 	Text   string
 	Event  string // instead of a failure: what happens before the call
 	Silent bool   // status 0, and nothing is done
+	Hangs  bool   // nothing is done, and the program does not end
 }
 
 // Take is the fault of this call, nil for none.
@@ -70,26 +73,28 @@ func (f *Fault) matches(call string) bool {
 //
 //	fault TIMES CALL => STATUS TEXT
 //	silent CALL           once
+//	hang TIMES CALL
 //	before CALL => EVENT  once
 func ParseFault(kind, text string) (*Fault, error) {
 	call, outcome, _ := strings.Cut(text, " => ")
-	f := &Fault{Call: call, Times: 1, Silent: kind == "silent"}
+	f := &Fault{Call: call, Times: 1, Silent: kind == "silent", Hangs: kind == "hang"}
+	var err error
 	switch kind {
 	case "before":
 		f.Event = outcome
-	case "fault":
+	case "hang", "fault":
 		times, rest, _ := strings.Cut(call, " ")
-		status, message, _ := strings.Cut(outcome, " ")
-		var err error
 		if f.Times, err = strconv.Atoi(times); err != nil {
 			return nil, err
 		}
-		if f.Status, err = strconv.Atoi(status); err != nil {
-			return nil, err
-		}
-		f.Call, f.Text = rest, message
+		f.Call = rest
 	}
-	return f, nil
+	if kind == "fault" {
+		status, message, _ := strings.Cut(outcome, " ")
+		f.Status, err = strconv.Atoi(status)
+		f.Text = message
+	}
+	return f, err
 }
 
 const stateFile, lockFile = "state.json", "lock"
@@ -139,6 +144,9 @@ func Main(tools Tools) int {
 	err = With(directory(), tools, func() { reply = tools.Call(node, program, os.Args[1:], string(stdin), time.Now()) })
 	if err != nil {
 		panic(err)
+	}
+	if reply.Hangs {
+		reply.Took = math.MaxInt64
 	}
 	time.Sleep(reply.Took) // nothing to await: the tool that this stands for blocks until its work is done
 	fmt.Print(reply.Stdout)

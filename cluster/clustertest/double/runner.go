@@ -34,6 +34,9 @@ func (n *Node) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 	n.Guard.Lock()
 	reply := n.Tools.Call(n.Name, c.Path, c.Args, string(stdin), n.Clock.Now())
 	n.Guard.Unlock()
+	if reply.Hangs {
+		<-ctx.Done()
+	}
 	if err := n.Clock.Sleep(ctx, reply.Took); err != nil { // the call is given up, what it began goes on
 		return run.Result{Status: -1}, err
 	}
@@ -43,7 +46,10 @@ func (n *Node) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 // Result is a reply as internal/run tells it.
 func Result(c run.Cmd, r Reply) (run.Result, error) {
 	res := run.Result{Stdout: []byte(r.Stdout), Stderr: []byte(r.Stderr), Status: r.Status}
-	if r.Status == 0 {
+	switch {
+	case r.Hangs:
+		return run.Result{Status: -1}, &run.Error{Argv: append([]string{c.Path}, c.Args...), Status: -1, Err: context.DeadlineExceeded}
+	case r.Status == 0:
 		return res, nil
 	}
 	return res, &run.Error{Argv: append([]string{c.Path}, c.Args...), Status: r.Status, Stderr: r.Stderr, Err: fmt.Errorf("exit status %d", r.Status)}

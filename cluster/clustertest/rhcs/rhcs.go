@@ -81,6 +81,8 @@ func (c *Cluster) Call(node, program string, args []string, stdin string, now ti
 			c.happen(f.Event)
 		case f.Silent:
 			return Reply{}
+		case f.Hangs:
+			return Reply{Hangs: true}
 		case program == "ccs" || program == "clusvcadm" || program == "clustat":
 			return Reply{Stdout: f.Text + "\n", Status: f.Status}
 		default:

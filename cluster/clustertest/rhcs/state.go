@@ -43,6 +43,7 @@ func New(config string) (*Cluster, error) {
 //	inquorate | busy TIMES | rhel5
 //	fault TIMES CALL => STATUS TEXT
 //	silent CALL           ends with status 0 and does nothing, once
+//	hang TIMES CALL       does not end, and does nothing
 //	before CALL => EVENT  once
 func (c *Cluster) Set(state, home, uri string, now time.Time) error {
 	c.now = now
@@ -91,7 +92,7 @@ func (c *Cluster) set(words []string, line, home, uri string) error {
 		n, err := strconv.Atoi(words[1])
 		c.Busy = n
 		return err
-	case "fault", "silent", "before":
+	case "fault", "silent", "hang", "before":
 		f, err := double.ParseFault(words[0], strings.TrimSpace(strings.TrimPrefix(line, words[0])))
 		c.Faults = append(c.Faults, f)
 		return err
