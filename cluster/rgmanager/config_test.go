@@ -100,6 +100,24 @@ func TestDefinitionForms(t *testing.T) {
 	assert.Contains(t, vm("xen:///", "/etc/xen/vm/one-42", false), "hypervisor=xen xmlfile=/etc/xen/vm/one-42")
 }
 
+// TestAttributesThatDiffer: those that rgmanager would take over while the VM runs (recovery,
+// autostart) and those that it would start the VM anew for are not told apart: a deploy makes
+// the element anew, which does not happen to a service that runs.
+func TestAttributesThatDiffer(t *testing.T) {
+	for _, change := range []string{"recovery=relocate", "autostart=0", "xmlfile=/else/domain.xml", "status_program=/bin/true"} {
+		c := config(t, configuration(2, "automatic"))
+		for _, e := range definition(c, service(42), "node1", migrationURI, false) {
+			require.NoError(t, c.apply(e))
+		}
+		assert.Empty(t, definition(c, service(42), "node1", migrationURI, false))
+		name, value, _ := strings.Cut(change, "=")
+		c.vm("one-42").CreateAttr(name, value)
+		edits := definition(c, service(42), "node1", migrationURI, false)
+		require.Len(t, edits, 2, change)
+		assert.Equal(t, []string{"rmvm", "addvm"}, []string{edits[0].action, edits[1].action}, change)
+	}
+}
+
 // TestFailoverDomainOfManyNodes: priorities end at 100.
 func TestFailoverDomainOfManyNodes(t *testing.T) {
 	c := config(t, configuration(120, "automatic"))

@@ -2,9 +2,15 @@ package rgmanager
 
 import (
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"one-clvm/cluster"
@@ -56,6 +62,27 @@ func TestScenarios(t *testing.T) {
 		return bench
 	})
 }
+
+// TestWordsOfClusvcadm: no scenario asks it for anything but what is known to be safe. -s would
+// stop a VM until the next transition, -R and -r stop it to start it, -l and -S are the
+// manager's own, and a name without its kind may be another service's.
+func TestWordsOfClusvcadm(t *testing.T) {
+	logs, err := filepath.Glob("../testdata/scenarios/rgmanager/*/log")
+	require.NoError(t, err)
+	calls := map[string]int{}
+	for _, file := range logs {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, call := range called.FindAllStringSubmatch(string(text), -1) {
+			words := strings.Fields(call[1])
+			calls[words[0]]++
+			assert.True(t, words[1] == "vm:one-42" && (len(words) == 2 || len(words) == 4 && words[2] == "-m"), "%s: %s", file, call[1])
+		}
+	}
+	assert.Equal(t, []string{"-M", "-U", "-Z", "-d", "-e"}, slices.Sorted(maps.Keys(calls)))
+}
+
+var called = regexp.MustCompile(`(?m)run clusvcadm (.*)$`)
 
 func newStack(t testing.TB, tools *rhcs.Cluster, node string, runner run.Runner, clock cluster.Clock) *Stack {
 	return &Stack{

@@ -13,14 +13,18 @@ import (
 
 // Results of clusvcadm: negative numbers, as exit statuses.
 const (
-	againLater   = 250
-	unknown      = 252
-	needsQuorum  = 247
-	frozenNow    = 245
-	targetDead   = 244
-	fencing      = 243
-	notRunnable  = 241
-	stillRunning = 239
+	unknown        = 252
+	againLater     = 250
+	dependencyRule = 249
+	notPossible    = 248
+	needsQuorum    = 247
+	frozenNow      = 245
+	targetDead     = 244
+	fencing        = 243
+	notRunnable    = 241
+	exclusive      = 240
+	stillRunning   = 239
+	denied         = 238
 )
 
 // loading is how long a service may be unknown after its definition was loaded.
@@ -58,7 +62,7 @@ func (p *Stack) admin(ctx context.Context, limit time.Duration, args ...string) 
 // meaning is the sentinel of a result.
 func meaning(status int) error {
 	switch status {
-	case needsQuorum, frozenNow, targetDead, notRunnable:
+	case dependencyRule, notPossible, needsQuorum, frozenNow, targetDead, notRunnable, exclusive, denied:
 		return cluster.ErrRefused
 	case fencing:
 		return cluster.ErrFencing
