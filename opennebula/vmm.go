@@ -81,6 +81,8 @@ var vmmVerbs = []vmmVerb{
 	{"resize", "DEPLOY_ID", "Changes processors and memory of the running VM.", 1, 1, readResizeVM},
 	{"prereconfigure", "DEPLOY_ID TARGET", "Takes the context CD out.", 2, 2, readContextCD},
 	{"reconfigure", "DEPLOY_ID TARGET HOME/disk.N", "Puts the new context CD in.", 3, 3, readContextCD},
+	{"exec", "VM_ID HOST COMMAND [INPUT]", "Fails: commands of onevm exec are not run in guests.", 0, 4, readNothing},
+	{"exec_cancel", "VM_ID HOST", "Fails, as exec does.", 0, 4, readNothing},
 }
 
 // VMMVerbs are the names of all scripts of a VMM driver.

@@ -27,6 +27,9 @@ var ErrNotYet = errors.New("not supported by this release of one-clvm")
 // ErrNoSnapshots says why there are none of whole VMs.
 var ErrNoSnapshots = errors.New("libvirt keeps a snapshot of a whole VM inside its disks, which must be QCOW2 for that, and those of this VM are raw (volumes on the SAN): take snapshots of its disks (onevm disk-snapshot-create), or suspend it")
 
+// ErrNoExec says why no commands run in guests.
+var ErrNoExec = errors.New("commands in guests (onevm exec) are not run by this driver, which speaks to no agent in the guest: log in to the VM, or put them into its contextualization (START_SCRIPT)")
+
 // Driver is the end without privileges.
 type Driver struct {
 	Config  *cxmrc.Config
@@ -92,6 +95,8 @@ func (d *Driver) request(ctx context.Context, call opennebula.VMMCall) (Request,
 		q.Verb = cluster.VerbMigrate
 	case "snapshot_create", "snapshot_revert", "snapshot_delete":
 		return q, ErrNoSnapshots
+	case "exec", "exec_cancel":
+		return q, ErrNoExec
 	default:
 		if q.Verb.ChangesHardware() {
 			return q, d.hardware(call, &q)

@@ -103,6 +103,17 @@ func TestSnapshotsOfWholeVMsSayWhatToDo(t *testing.T) {
 	}
 }
 
+// TestExecSaysWhatToDo: oned 7 calls these, whatever the driver.
+func TestExecSaysWhatToDo(t *testing.T) {
+	for _, argv := range [][]string{{"exec", "42", "node1", "ls -l", "42", "node1"}, {"exec", "42", "node1", "cat", "its input", "42", "node1"}, {"exec_cancel", "42", "node1", "42", "node1"}} {
+		p := &peer{}
+		d, _, _ := front(p, "")
+		err := d.Do(t.Context(), argv[0], argv[1:])
+		require.ErrorIs(t, err, ErrNoExec, argv)
+		assert.Empty(t, p.argv)
+	}
+}
+
 func TestMigrateLocalIsMigrateFromTheFrontEnd(t *testing.T) {
 	p := &peer{says: done}
 	d, _, _ := front(p, "")
