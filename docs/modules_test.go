@@ -36,7 +36,7 @@ var why = map[string]string{
 	"github.com/mattn/go-runewidth": "of mpb",
 	"github.com/rivo/uniseg":        "of go-runewidth",
 	"github.com/davecgh/go-spew":    "of testify",
-	"github.com/pmezard/go-difflib": "of testify",
+	"github.com/pmezard/go-difflib": "what `setup` shows",
 	"gopkg.in/yaml.v3":              "of testify",
 }
 

@@ -12,20 +12,30 @@ import (
 	"one-clvm/internal/run"
 )
 
+// judges are the programs that read what is packed.
+var judges = []struct {
+	program string
+	judge   func(ctx context.Context, root string, out io.Writer) error
+}{{"visudo", sudoers}, {"systemd-analyze", systemd}, {"udevadm", udev}}
+
 // check has the files that other programs read judged by these programs, before anything is
-// packed: a wrong rule of sudo locks administrators out of it.
-func check(ctx context.Context, t tree, root string, out io.Writer) error {
-	files, err := t.expand("deb", Packages...)
-	if err != nil {
-		return err
+// packed or installed: a wrong rule of sudo locks administrators out of it. It puts them below root.
+// absent says what a program that is not there means.
+func check(ctx context.Context, files []Entry, root string, absent func(program string) error, out io.Writer) error {
+	err := install(files, root, Remotes, io.Discard)
+	for _, j := range judges {
+		switch {
+		case err != nil:
+		case run.Installed(j.program):
+			err = j.judge(ctx, root, out)
+		default:
+			err = absent(j.program)
+		}
 	}
-	if err := install(files, root, Remotes, io.Discard); err != nil {
-		return err
-	}
-	return errors.Join(sudoers(ctx, root), systemd(ctx, root), udev(ctx, root, out))
+	return err
 }
 
-func sudoers(ctx context.Context, root string) error {
+func sudoers(ctx context.Context, root string, _ io.Writer) error {
 	rules, err := filepath.Glob(filepath.Join(root, "etc/sudoers.d/*"))
 	for _, rule := range rules {
 		if _, bad := (run.Exec{}).Run(ctx, run.Cmd{Path: "visudo", Args: []string{"-c", "-f", rule}}); bad != nil {
@@ -38,9 +48,9 @@ func sudoers(ctx context.Context, root string) error {
 // bases are units that every unit needs, and that only a whole system has.
 var bases = []string{"sysinit.target", "shutdown.target", "basic.target", "network-online.target"}
 
-func systemd(ctx context.Context, root string) error {
+func systemd(ctx context.Context, root string, _ io.Writer) error {
 	own, err := filepath.Glob(filepath.Join(root, units, "one-*"))
-	if err != nil {
+	if err != nil || len(own) == 0 {
 		return err
 	}
 	for _, name := range bases {
@@ -71,7 +81,7 @@ func udev(ctx context.Context, root string, out io.Writer) error {
 		return nil
 	}
 	rules, err := filepath.Glob(filepath.Join(root, "usr/lib/udev/rules.d/*"))
-	if err == nil {
+	if err == nil && len(rules) > 0 {
 		_, err = run.Exec{}.Run(ctx, run.Cmd{Path: "udevadm", Args: append([]string{"verify", "--resolve-names=never"}, rules...)})
 	}
 	if err != nil {

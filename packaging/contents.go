@@ -70,8 +70,8 @@ var common = []Entry{
 	{Common, "made/completion/zsh/*", "/usr/share/zsh/vendor-completions/", 0o644, Plain, "deb"},
 	{Common, "made/completion/zsh/*", "/usr/share/zsh/site-functions/", 0o644, Plain, "rpm"},
 	{Common, "made/completion/fish/*", "/usr/share/fish/vendor_completions.d/", 0o644, Plain, ""},
-	{Common, "README.md", "/usr/share/doc/one-clvm-common/README.md", 0o644, Plain, ""},
-	{Common, "docs/*.md", "/usr/share/doc/one-clvm-common/docs/", 0o644, Plain, ""},
+	{Common, "made/manual/README.md", "/usr/share/doc/one-clvm-common/README.md", 0o644, Plain, ""},
+	{Common, "made/manual/docs/*.md", "/usr/share/doc/one-clvm-common/docs/", 0o644, Plain, ""},
 	{Common, "docs/*.svg", "/usr/share/doc/one-clvm-common/docs/", 0o644, Plain, ""},
 	{Common, "made/sbom.cdx.json", "/usr/share/doc/one-clvm-common/sbom.cdx.json", 0o644, Plain, ""},
 }

@@ -124,7 +124,13 @@ func (o options) packagesOf(ctx context.Context, r Release, arch string, which [
 	if err != nil {
 		return err
 	}
-	if err := check(ctx, t, filepath.Join(directory, "root"), out); err != nil {
+	files, err := t.expand(o.formats[0], Packages...)
+	if err == nil {
+		err = check(ctx, files, filepath.Join(directory, "root"), func(program string) error {
+			return fmt.Errorf("%s is not installed: make deps", program)
+		}, out)
+	}
+	if err != nil {
 		return fmt.Errorf("not packed: %w", err)
 	}
 	for _, format := range o.formats {
@@ -171,8 +177,14 @@ func (o options) install(ctx context.Context, r Release, words []string, out io.
 		return err
 	}
 	files, err := t.expand(o.layout, which...)
+	if err == nil {
+		err = check(ctx, files, filepath.Join(directory, "root"), func(program string) error {
+			_, err := fmt.Fprintf(out, "%s is not there: what it reads is not checked\n", program)
+			return err
+		}, out)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("not installed: %w", err)
 	}
 	return install(files, o.destination, remotes, out)
 }

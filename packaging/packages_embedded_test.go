@@ -3,6 +3,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -131,39 +133,67 @@ func (m made) all(file func(Package) string) []string {
 	return files
 }
 
-// everything that packages could leave on this machine: paths, with kind and mode.
-func everything(t *testing.T) []string {
+// everything that packages could leave on this machine, or change: what there is at each path.
+// Records of package managers and of udev (usable asks it) are left out.
+func everything(t *testing.T) map[string]string {
 	t.Helper()
-	var all []string
-	for _, root := range []string{"/etc", "/usr", "/var/lib", "/var/spool"} {
+	all := map[string]string{}
+	for _, root := range []string{"/etc", "/usr", "/run", "/var"} {
 		require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				return err
 			}
-			if slices.Contains([]string{"/var/lib/dpkg", testbed.Scratch, "/usr/local"}, path) {
-				return fs.SkipDir
+			if slices.Contains([]string{"/var/lib/dpkg", "/var/log/dpkg.log", "/var/tmp", "/run/udev", testbed.Scratch, "/usr/local"}, path) {
+				if entry.IsDir() {
+					return fs.SkipDir
+				}
+				return nil
 			}
-			all = append(all, entry.Type().String()+" "+path)
-			return nil
+			st, err := entry.Info()
+			if err == nil {
+				all[path], err = described(path, st)
+			}
+			return err
 		}))
 	}
 	return all
 }
 
-// added are the paths that are there since.
-func added(t *testing.T, before []string) []string {
-	t.Helper()
-	old := map[string]bool{}
-	for _, path := range before {
-		old[path] = true
+// described is a file's kind, mode, owner and content. What is large, and programs and data of
+// the distribution, have their size and time for a content.
+func described(path string, st fs.FileInfo) (string, error) {
+	owner := st.Sys().(*syscall.Stat_t) //nolint:errcheck // what Linux gives
+	text := fmt.Sprintf("%s %d:%d", st.Mode(), owner.Uid, owner.Gid)
+	switch {
+	case st.Mode().Type() == fs.ModeSymlink:
+		to, err := os.Readlink(path)
+		return text + " -> " + to, err
+	case !st.Mode().IsRegular():
+		return text, nil
+	case strings.HasPrefix(path, "/usr/") || st.Size() > 1<<20:
+		return fmt.Sprintf("%s %d %s", text, st.Size(), st.ModTime()), nil
 	}
-	var more []string
-	for _, path := range everything(t) {
-		if !old[path] {
-			more = append(more, path[strings.Index(path, " ")+1:])
+	content, err := os.ReadFile(path)
+	return fmt.Sprintf("%s %x", text, sha256.Sum256(content)), err
+}
+
+// changed are the paths at which there is something else now, or something, or nothing any more.
+func changed(t *testing.T, before map[string]string) []string {
+	t.Helper()
+	var all []string
+	now := everything(t)
+	for path, what := range now {
+		if before[path] != what {
+			all = append(all, path)
 		}
 	}
-	return more
+	for path := range before {
+		if _, still := now[path]; !still {
+			all = append(all, path)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 const (
@@ -269,13 +299,13 @@ func TestDpkg(t *testing.T) {
 	assert.FileExists(t, "/var/spool/one-clvm/event")
 
 	dpkg("-r", string(FrontEnd), string(Node), string(Common))
-	for _, path := range added(t, before) {
+	for _, path := range changed(t, before) {
 		assert.False(t, regexp.MustCompile("sudoers|rules|pkla|systemd|hooks|resource.d|libexec|bin/").MatchString(path), "%s stays after a removal", path)
 	}
 	assert.Equal(t, mine, textOf(t, agentConf), "only a purge removes configuration")
 
 	dpkg("-P", string(FrontEnd), string(Node), string(Common))
-	assert.Empty(t, added(t, before), "left by the packages")
+	assert.Empty(t, changed(t, before), "left by the packages, or changed")
 }
 
 func TestRpm(t *testing.T) {
@@ -305,7 +335,7 @@ func TestRpm(t *testing.T) {
 	require.NoError(t, os.Rename(agentConf+".rpmnew", agentConf))
 
 	rpm("-e", string(FrontEnd), string(Node), string(Common))
-	assert.Empty(t, added(t, before), "left by the packages")
+	assert.Empty(t, changed(t, before), "left by the packages, or changed")
 }
 
 // The same sources make the same bytes, whatever the files' times are and wherever they lie.

@@ -35,6 +35,7 @@ func (r Release) stage(ctx context.Context, into string, formats ...string) (tre
 		func() error { return r.programs(into) },
 		func() error { return r.spoken(ctx, into) },
 		func() error { return r.agentConf(into) },
+		func() error { return r.manual(into) },
 		func() error { return r.bill(filepath.Join(into, "sbom.cdx.json")) },
 		func() error { return write(into, "copyright", fmt.Appendf(nil, copyright, r.Time.Year())) },
 		func() error { return writeCompressed(into, "changelog.gz", []byte(r.changelog())) },
@@ -107,6 +108,35 @@ func (r Release) spoken(ctx context.Context, into string) error {
 			if err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// link in a page to another file, with its text.
+var link = regexp.MustCompile(`(\[[^\]]*\])\(([^):#]+)(#[^)]*)?\)`)
+
+// manual is that of the repository, without the links to what no package brings.
+func (r Release) manual(into string) error {
+	pages, err := filepath.Glob(filepath.Join(r.Repository, "docs/*.md"))
+	for _, page := range append(pages, filepath.Join(r.Repository, "README.md")) {
+		var text []byte
+		if err == nil {
+			text, err = os.ReadFile(page)
+		}
+		if err != nil {
+			return err
+		}
+		text = link.ReplaceAllFunc(text, func(found []byte) []byte {
+			parts := link.FindSubmatch(found)
+			target, below := strings.CutPrefix(filepath.Join(filepath.Dir(page), string(parts[2])), r.Repository+"/")
+			if below && (target == "README.md" || filepath.Dir(target) == "docs") {
+				return found
+			}
+			return bytes.Trim(parts[1], "[]")
+		})
+		if err := write(into, "manual/"+strings.TrimPrefix(page, r.Repository+"/"), text); err != nil {
+			return err
 		}
 	}
 	return nil

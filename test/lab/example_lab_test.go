@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -110,6 +111,12 @@ func (e *example) runner(host string) run.Runner {
 	return n
 }
 
+// tooSlow is what doctor says of a node that has not looked in its time, as whoever reads that does
+// again: processors are emulated, and other tests run beside this one.
+var tooSlow = regexp.MustCompile(`could not be looked at: .*(no answer within|deadline exceeded)`)
+
+const looks = 5
+
 // follow types a command on each of its hosts at once.
 func (e *example) follow(c typed) {
 	e.Helper()
@@ -125,7 +132,12 @@ func (e *example) follow(c typed) {
 		all.Add(1)
 		do := func() {
 			defer all.Done()
-			came[i], errs[i] = e.typeOn(on, c)
+			for range looks {
+				if came[i], errs[i] = e.typeOn(on, c); !tooSlow.MatchString(came[i]) {
+					return
+				}
+				e.Logf("a node had no time to look: %s", came[i])
+			}
 		}
 		if len(c.hosts) > 1 {
 			go do()
