@@ -136,26 +136,11 @@ func (e *example) createHost(words []string) string {
 	return allocated(id)
 }
 
-// createDatastore: FILE. The first two are those of the recorded installation.
+// createDatastore: FILE.
 func (e *example) createDatastore(words []string) string {
 	e.Helper()
-	fields, template := map[string]string{}, map[string]string{}
-	for _, m := range attribute.FindAllStringSubmatch(e.onFrontEnd("root", "", "cat", oneadminHome+"/"+words[0]), -1) {
-		switch m[1] {
-		case "NAME", "TM_MAD", "DS_MAD":
-			fields[m[1]] = m[2]
-		}
-		if m[1] != "NAME" {
-			template[m[1]] = m[2]
-		}
-	}
-	id, document := fakeoned.ImageDS, fakeoned.ImageDatastore(template)
-	if template["TYPE"] == "SYSTEM_DS" {
-		id, document = fakeoned.SystemDS, fakeoned.SystemDatastore(template)
-	}
-	require.Equal(e, e.next(fakeoned.Datastores, fakeoned.ImageDS), id, "datastores are numbered as they are made")
-	e.oned.Put(fakeoned.Datastores, id, document)
-	e.oned.Change(fakeoned.Datastores, id, fields)
+	id, err := e.oned.CreateDatastore(e.onFrontEnd("root", "", "cat", oneadminHome+"/"+words[0]))
+	require.NoError(e, err)
 	e.onFrontEnd("oneadmin", "", "mkdir", "-p", fmt.Sprintf("%s/datastores/%d", oneadminHome, id))
 	return allocated(id)
 }
@@ -191,26 +176,28 @@ func (e *example) image(name string) fakeoned.Image {
 	}
 }
 
-var (
-	diskImage = regexp.MustCompile(`DISK\s*=\s*\[ IMAGE = "([^"]*)" \]`)
-	bootFile  = regexp.MustCompile(`(KERNEL|INITRD)_DS = "\$FILE\[IMAGE=([^\]]*)\]"`)
-)
+var bootFile = regexp.MustCompile(`(KERNEL|INITRD)_DS = "\$FILE\[IMAGE=([^\]]*)\]"`)
 
 // createVM: FILE. The scheduler takes the first host; oned has the drivers make the disk, copy the
 // kernel and the ramdisk, and start it.
 func (e *example) createVM(words []string) string {
 	e.Helper()
 	text, host := e.onFrontEnd("root", "", "cat", oneadminHome+"/"+words[0]), e.Nodes[0].Name
-	m := diskImage.FindStringSubmatch(text)
-	require.NotNil(e, m)
-	image := e.image(m[1])
-	e.oned.Put(fakeoned.VMs, webVM, fakeoned.VM{ID: webVM, Name: guestName, Host: host, Disks: []fakeoned.Disk{fakeoned.CloneDisk(0, image, 0)}}.Document())
+	template := map[string]string{"DEV_PREFIX": "hd"} // what oned.conf of 7.0 has by default
+	for _, m := range attribute.FindAllStringSubmatch(text, -1) {
+		template[m[1]] = m[2]
+	}
+	template["TARGET"] = template["DEV_PREFIX"] + "a"
+	require.Equal(e, template["TARGET"], template["ROOT"], "the kernel is told of a disk that the VM does not have")
+	image := e.image(template["IMAGE"])
+	disk := fakeoned.CloneDisk(0, image, 0).With(map[string]string{"DEV_PREFIX": template["DEV_PREFIX"], "TARGET": template["TARGET"]})
+	e.oned.Put(fakeoned.VMs, webVM, fakeoned.VM{ID: webVM, Name: guestName, Host: host, Disks: []fakeoned.Disk{disk}}.Document())
 	e.onFrontEnd("oneadmin", "", append([]string{driver("tm/clvm/clone"), frontEndName + ":" + image.Source, at(host, webVM, 0)}, of(webVM, fakeoned.ImageDS)...)...)
 	for _, m := range bootFile.FindAllStringSubmatch(text, -1) { // the driver of datastore "files" is OpenNebula's
 		e.onFrontEnd("oneadmin", "", "scp", "-q", e.image(m[2]).Source, host+":"+home(webVM)+"/"+strings.ToLower(m[1]))
 	}
 	deployment := home(webVM) + "/deployment.0"
-	answer := e.onFrontEnd("oneadmin", webDomain(), "ssh", host, cluster.Remotes+"/vmm/rhcs/deploy", deployment, host, fmt.Sprint(webVM), host)
+	answer := e.onFrontEnd("oneadmin", webDomain(template), "ssh", host, cluster.Remotes+"/vmm/rhcs/deploy", deployment, host, fmt.Sprint(webVM), host)
 	require.Equal(e, name(webVM)+"\n", answer, "the deploy id")
 	e.oned.Lose(webVM, 3, 3) // RUNNING
 	return allocated(webVM)
@@ -247,8 +234,8 @@ func (e *example) Deploy(vm int, host string) error {
 	return fmt.Errorf("deploy of VM %d on %s", vm, host)
 }
 
-// webDomain is the domain as oned writes it for an emulated processor.
-func webDomain() string {
+// webDomain is the domain as oned writes it of a template, for an emulated processor.
+func webDomain(template map[string]string) string {
 	return fmt.Sprintf(`<domain type='qemu'>
 	<name>one-%d</name>
 	<uuid>4a9f7553-7c43-41c3-96dc-000000000000</uuid>
@@ -258,21 +245,21 @@ func webDomain() string {
 		<type arch='x86_64' machine='pc'>hvm</type>
 		<kernel>%[2]s/kernel</kernel>
 		<initrd>%[2]s/initrd</initrd>
-		<cmdline>root=/dev/vda ro console=ttyS0</cmdline>
+		<cmdline>root=/dev/%[3]s %[4]s</cmdline>
 	</os>
 	<features><acpi/></features>
 	<devices>
 		<emulator><![CDATA[/usr/bin/qemu-system-x86_64]]></emulator>
 		<disk type='block' device='disk'>
 			<source dev='%[2]s/disk.0'/>
-			<target dev='vda'/>
+			<target dev='%[5]s'/>
 			<driver name='qemu' type='raw' cache='none'/>
 		</disk>
 		<controller type='usb' index='0' model='none'/>
 		<memballoon model='none'/>
 	</devices>
 </domain>
-`, webVM, home(webVM))
+`, webVM, home(webVM), template["ROOT"], template["KERNEL_CMD"], template["TARGET"])
 }
 
 // bootSector is the guest that counts.
