@@ -1,19 +1,17 @@
 package vmm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/beevik/etree"
 
 	"one-clvm/cluster"
 	"one-clvm/internal/failpoint"
@@ -85,7 +83,11 @@ func (h *LibvirtHook) prepare(ctx context.Context, vm int, document io.Reader) e
 	if err != nil {
 		return err
 	}
-	if err := onlyOwn(document, disks, h.Config.filesOf(vm)); err != nil {
+	homes, err := h.Config.homesOf(ds, vm)
+	if err != nil {
+		return err
+	}
+	if _, err := j.homeFor(document, homes, disks); err != nil {
 		return err
 	}
 	arriving, err := h.arriving(vm)
@@ -151,57 +153,54 @@ func inWindow(disks map[int]lvm.Volume, now time.Time) bool {
 	return true
 }
 
-// filesOf are patterns of the files in the VM's homes: a VM without disks has no datastore
-// that the hook could know.
-func (c *Config) filesOf(vm int) []string {
-	var out []string
-	for _, base := range c.HomeBases {
-		out = append(out, path.Join(base, "*", strconv.Itoa(vm), "*"))
+// homesOf are the VM's homes: that of its datastore, or, where it has no disks that tell, all that
+// are there.
+func (c *Config) homesOf(ds, vm int) ([]string, error) {
+	if ds != opennebula.None {
+		return []string{c.homeOf(ds, vm)}, nil
 	}
-	return out
+	var homes []string
+	for _, base := range c.HomeBases {
+		found, err := filepath.Glob(filepath.Join(base, "[0-9]*", strconv.Itoa(vm)))
+		if err != nil {
+			return nil, fmt.Errorf("homes below %s: %w", base, err)
+		}
+		homes = append(homes, found...)
+	}
+	return homes, nil
 }
 
-// harmless attributes of a disk's source name no other place.
-var harmless = []string{"startupPolicy", "index"}
+// homeFor checks the domain: it has what is the VM's own, and nothing else. The file that a
+// cluster starts a VM from lies where oneadmin can write. The result is the home that it fits.
+func (j *job) homeFor(document io.Reader, homes []string, disks map[int]lvm.Volume) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(document, maxDefinition))
+	if err != nil {
+		return "", fmt.Errorf("domain on standard input: %w", err)
+	}
+	refused := fmt.Errorf("%w: the VM has no home on this node: is its system datastore mounted?", domain.ErrRefused)
+	for _, home := range homes {
+		files, err := filesIn(home)
+		if err != nil {
+			return "", err
+		}
+		refused = domain.CheckCompleted(bytes.NewReader(text), domain.Owner{VM: j.q.VM, Home: home, Volumes: devices(disks), Files: files})
+		if refused == nil {
+			return home, nil
+		}
+	}
+	return "", refused
+}
 
-// onlyOwn: every disk is a volume of the VM, or a file in its home. The file that a cluster
-// starts a VM from lies where oneadmin can write.
-func onlyOwn(document io.Reader, disks map[int]lvm.Volume, files []string) error {
-	doc := etree.NewDocument()
-	doc.ReadSettings = etree.ReadSettings{MaxDepth: 32}
-	if _, err := doc.ReadFrom(io.LimitReader(document, maxDefinition)); err != nil {
-		return fmt.Errorf("%w: %w", domain.ErrRefused, err)
+// filesIn are the entries of a home. A domain that has its disks on the SAN alone may come to a node
+// without the home.
+func filesIn(dir string) (map[string]bool, error) {
+	h, err := openHome(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	if doc.Root() == nil || doc.Root().Tag != "domain" {
-		return fmt.Errorf("%w: the hook was given no domain", domain.ErrRefused)
+	if err != nil {
+		return nil, err
 	}
-	own := map[string]bool{}
-	for _, volume := range disks {
-		own[volume.Path] = true
-	}
-	for _, source := range doc.Root().FindElements("devices/disk//source") {
-		for _, a := range source.Attr {
-			if slices.Contains(harmless, a.Key) {
-				continue
-			}
-			inHome := slices.ContainsFunc(files, func(pattern string) bool {
-				match, err := path.Match(pattern, path.Clean(a.Value))
-				return match && err == nil
-			})
-			if !own[a.Value] && !inHome {
-				return fmt.Errorf("%w: the disk %s=%s is neither a volume of the VM nor a file in its home", domain.ErrRefused, a.Key, a.Value)
-			}
-		}
-	}
-	for _, tag := range []string{"hostdev", "filesystem", "shmem"} {
-		if doc.Root().FindElement("devices/"+tag) != nil {
-			return fmt.Errorf("%w: it has a device %s, which is one of the node", domain.ErrRefused, tag)
-		}
-	}
-	for _, child := range doc.Root().ChildElements() {
-		if child.Space != "" {
-			return fmt.Errorf("%w: it has options of the emulator (%s)", domain.ErrRefused, child.FullTag())
-		}
-	}
-	return nil
+	defer h.close()
+	return h.entries()
 }

@@ -25,15 +25,22 @@ func (n *node) hook(t *testing.T, document string, argv ...string) error {
 
 // own is a domain as libvirt hands it to the hook.
 const own = `<domain type='kvm' id='7'><name>one-42</name><devices><emulator>/usr/libexec/qemu-kvm</emulator>` +
-	`<disk type='block' device='disk'><source dev='/dev/vg-one/lv-one-42-0'/></disk><disk type='file' device='cdrom'><source file='HOME/disk.2' index='1'/></disk></devices></domain>`
+	`<disk type='block' device='disk'><driver name='qemu' type='raw' cache='none'/><source dev='/dev/vg-one/lv-one-42-0' index='2'/><backingStore/><target dev='vda' bus='virtio'/></disk>` +
+	`<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='HOME/disk.2' index='1'/><backingStore/><target dev='hdc' bus='ide'/><readonly/></disk></devices>` +
+	`<seclabel type='dynamic' model='dac' relabel='yes'/></domain>`
 
-func (n *node) own() string { return strings.ReplaceAll(own, "HOME", n.home()) }
+// own has the home of the domain, with its CD, there.
+func (n *node) own(t *testing.T) string {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(n.home(), "disk.2"), []byte("CD"), 0o600))
+	return strings.ReplaceAll(own, "HOME", n.home())
+}
 
 func TestLibvirtHookActivatesBeforeTheStart(t *testing.T) {
 	n := newNode(t)
-	require.NoError(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"))
+	require.NoError(t, n.hook(t, n.own(t), "one-42", "prepare", "begin", "-"))
 	assert.Equal(t, []string{exclusive}, n.calls)
-	require.NoError(t, n.hook(t, n.own(), "one-42", "release", "end", "-"))
+	require.NoError(t, n.hook(t, n.own(t), "one-42", "release", "end", "-"))
 	assert.Equal(t, []string{exclusive, off}, n.calls)
 }
 
@@ -42,14 +49,14 @@ func TestLibvirtHookActivatesBeforeTheStart(t *testing.T) {
 func TestLibvirtHookFindsTheHome(t *testing.T) {
 	n := newNode(t)
 	n.first = t.TempDir()
-	require.NoError(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"))
-	require.NoError(t, n.hook(t, n.own(), "one-42", "release", "end", "-"))
+	require.NoError(t, n.hook(t, n.own(t), "one-42", "prepare", "begin", "-"))
+	require.NoError(t, n.hook(t, n.own(t), "one-42", "release", "end", "-"))
 	assert.Equal(t, []string{exclusive, off}, n.calls)
 	stranger := strings.ReplaceAll(own, "HOME", n.first+"/../101/42")
 	require.ErrorIs(t, n.hook(t, stranger, "one-42", "prepare", "begin", "-"), domain.ErrRefused)
-	require.NoError(t, os.Remove(n.home()))
+	require.NoError(t, os.RemoveAll(n.home()))
 	n.calls = nil
-	require.NoError(t, n.hook(t, n.own(), "one-42", "release", "end", "-"))
+	require.NoError(t, n.hook(t, own, "one-42", "release", "end", "-"))
 	assert.Equal(t, []string{"here: activate off of VM 42 in " + n.first + "/101/42"}, n.calls, "a home that is gone keeps no disk active")
 }
 
@@ -62,7 +69,7 @@ func TestLibvirtHookLetsTheRestPass(t *testing.T) {
 		require.NoError(t, n.hook(t, "no document", argv...), argv)
 	}
 	assert.Empty(t, n.calls)
-	require.Error(t, n.hook(t, n.own(), "one-42"))
+	require.Error(t, n.hook(t, n.own(t), "one-42"))
 }
 
 // window has all of the VM's disks shared for a migration that is to end at a time.
@@ -79,10 +86,10 @@ func (n *node) window(until time.Time) {
 func TestLibvirtHookKeepsTheWindow(t *testing.T) {
 	n := newNode(t)
 	n.window(n.now.Add(time.Hour))
-	require.NoError(t, n.hook(t, n.own(), "one-42", "migrate", "begin", "-"))
-	require.NoError(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"))
+	require.NoError(t, n.hook(t, n.own(t), "one-42", "migrate", "begin", "-"))
+	require.NoError(t, n.hook(t, n.own(t), "one-42", "prepare", "begin", "-"))
 	assert.Empty(t, n.calls)
-	require.ErrorContains(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"), "node1", "one arrival is one start")
+	require.ErrorContains(t, n.hook(t, n.own(t), "one-42", "prepare", "begin", "-"), "node1", "one arrival is one start")
 }
 
 // TestLibvirtHookStartsOnSharedDisksForAMigrationOnly: with any other start the VM may run on
@@ -111,7 +118,7 @@ func TestLibvirtHookStartsOnSharedDisksForAMigrationOnly(t *testing.T) {
 	} {
 		n := newNode(t)
 		change(t, n)
-		require.ErrorContains(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"), "node1", name)
+		require.ErrorContains(t, n.hook(t, n.own(t), "one-42", "prepare", "begin", "-"), "node1", name)
 		assert.Equal(t, []string{exclusive}, n.calls, name)
 	}
 }
@@ -119,7 +126,7 @@ func TestLibvirtHookStartsOnSharedDisksForAMigrationOnly(t *testing.T) {
 // announced has libvirt say that a domain arrives.
 func announced(t *testing.T, n *node, name string) {
 	t.Helper()
-	require.NoError(t, n.hook(t, n.own(), name, "migrate", "begin", "-"))
+	require.NoError(t, n.hook(t, n.own(t), name, "migrate", "begin", "-"))
 }
 
 func cutOff(t *testing.T, n *node) {
@@ -130,32 +137,92 @@ func cutOff(t *testing.T, n *node) {
 	require.NoError(t, os.Truncate(files[0], 0))
 }
 
+// TestLibvirtHookRefuses what oneadmin could write into the file that rgmanager has root's libvirt
+// start: none of it gets as far as a volume.
 func TestLibvirtHookRefuses(t *testing.T) {
-	for name, change := range map[string]func(*node, string) string{
-		"another VM's volume": func(_ *node, text string) string { return strings.Replace(text, "lv-one-42-0", "lv-one-4-2", 1) },
-		"a file of the node":  func(n *node, text string) string { return strings.Replace(text, n.home()+"/disk.2", "/etc/shadow", 1) },
-		"a way out":           func(_ *node, text string) string { return strings.Replace(text, "/disk.2", "/../43/disk.2", 1) },
-		"another VM's home":   func(_ *node, text string) string { return strings.Replace(text, "/42/disk.2", "/43/disk.2", 1) },
-		"a backing file": func(_ *node, text string) string {
-			return strings.Replace(text, "<disk type='file'", "<disk><backingStore><source file='/etc/shadow'/></backingStore></disk><disk type='file'", 1)
-		},
-		"a device of the node": func(_ *node, text string) string { return strings.Replace(text, "<devices>", "<devices><hostdev/>", 1) },
-		"options of the emulator": func(_ *node, text string) string {
-			return strings.Replace(text, "<devices>", "<qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'/><devices>", 1)
-		},
-		"a volume of a pool": func(_ *node, text string) string {
-			return strings.Replace(text, "<source dev='/dev/vg-one/lv-one-42-0'/>", "<source pool='default' volume='web'/>", 1)
-		},
-		"no document": func(*node, string) string { return "" },
-	} {
-		n := newNode(t)
-		require.ErrorIs(t, n.hook(t, change(n, n.own()), "one-42", "prepare", "begin", "-"), domain.ErrRefused, name)
-		assert.Empty(t, n.calls, name)
+	swap := func(old, text string) func(string) string {
+		return func(document string) string { return strings.Replace(document, old, text, 1) }
 	}
+	device := func(text string) func(string) string { return swap("<devices>", "<devices>"+text) }
+	element := func(text string) func(string) string { return swap("<devices>", text+"<devices>") }
+	for name, change := range map[string]func(string) string{
+		"another VM's volume":        swap("lv-one-42-0", "lv-one-4-2"),
+		"a file of the node":         swap("<source file='HOME/disk.2'", "<source file='/etc/shadow'"),
+		"a way out":                  swap("/disk.2", "/x/../../43/disk.2"),
+		"another VM's home":          swap("HOME/disk.2", "HOME/../43/disk.2"),
+		"another file of the home":   swap("/disk.2", "/domain.xml"),
+		"a link in the home":         swap("/disk.2", "/disk.3"),
+		"a volume by way of a link":  swap("/dev/vg-one/lv-one-42-0", "HOME/disk.0"),
+		"a backing file":             swap("<backingStore/>", "<backingStore type='file'><format type='raw'/><source file='/etc/shadow'/></backingStore>"),
+		"a format with backing file": swap("type='raw' cache", "type='qcow2' cache"),
+		"a CD in such a format":      swap("type='raw'/>", "type='qcow2'/>"),
+		"a mirror":                   swap("<backingStore/>", "<mirror type='file'><source file='/etc/shadow'/></mirror>"),
+		"a label of a disk":          swap("index='2'/>", "index='2'><seclabel model='dac' relabel='yes'><label>root:root</label></seclabel></source>"),
+		"a device of the node":       device("<hostdev/>"),
+		"a directory of the node":    device("<filesystem type='mount'><source dir='/'/><target dir='x'/></filesystem>"),
+		"memory of the node":         device("<shmem name='x'/>"),
+		"options of the emulator":    element("<qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'/>"),
+		"a volume of a pool":         swap("<source dev='/dev/vg-one/lv-one-42-0' index='2'/>", "<source pool='default' volume='web'/>"),
+		"an emulator":                swap("/usr/libexec/qemu-kvm", "/tmp/x"),
+		"an emulator without a path": swap("/usr/libexec/qemu-kvm", "x"),
+		"a serial port into a file":  device("<serial type='file'><source path='/etc/cron.d/x'/></serial>"),
+		"a relative one":             device("<serial type='dev'><source path='etc'/></serial>"),
+		"a console from a device":    device("<console type='dev'><source path='/dev/sda'/></console>"),
+		"a log":                      device("<serial type='pty'><log file='/etc/cron.d/x'/></serial>"),
+		"another VM's monitor":       device("<channel type='unix'><source mode='connect' path='/var/lib/libvirt/qemu/domain-3-one-4/monitor.sock'/></channel>"),
+		"its own monitor":            device("<channel type='unix'><source mode='connect' path='/var/lib/libvirt/qemu/domain-3-one-42/monitor.sock'/></channel>"),
+		"another VM's channel":       device("<channel type='unix'><source mode='connect' path='/run/libvirt/qemu/channel/3-one-4/org.qemu.guest_agent.0'/></channel>"),
+		"a screen elsewhere":         device("<graphics type='vnc' socket='/run/x'/>"),
+		"a kernel":                   element("<os><type>hvm</type><kernel>/etc/shadow</kernel></os>"),
+		"an initrd":                  element("<os><type>hvm</type><initrd>/etc/shadow</initrd></os>"),
+		"a device tree":              element("<os><type>hvm</type><dtb>/etc/shadow</dtb></os>"),
+		"a loader":                   element("<os><type>hvm</type><loader>/tmp/x</loader></os>"),
+		"nvram":                      element("<os><type>hvm</type><nvram>/etc/passwd</nvram></os>"),
+		"nvram in its other form":    element("<os><type>hvm</type><nvram type='file'><source file='/etc/passwd'/></nvram></os>"),
+		"another VM's nvram":         element("<os><type>hvm</type><nvram>/var/lib/libvirt/qemu/nvram/one-4_VARS.fd</nvram></os>"),
+		"random numbers":             device("<rng model='virtio'><backend model='random'>/dev/sda</backend></rng>"),
+		"a script of an interface":   device("<interface type='ethernet'><script path='/tmp/x'/></interface>"),
+		"an interface's device":      device("<interface type='bridge'><source bridge='br0'/><backend tap='/dev/sda'/></interface>"),
+		"a TPM":                      device("<tpm model='tpm-tis'><backend type='passthrough'><device path='/dev/sda'/></backend></tpm>"),
+		"sound into a file":          device("<audio id='1' type='file' path='/etc/cron.d/x'/>"),
+		"root's emulator":            element("<seclabel type='static' model='dac' relabel='no'><label>+0:+0</label></seclabel>"),
+		"no confinement":             element("<seclabel type='none'/>"),
+		"a weaker confinement":       element("<seclabel type='dynamic' model='selinux'><baselabel>system_u:system_r:unconfined_t:s0</baselabel></seclabel>"),
+		"another VM's name":          swap("<name>one-42</name>", "<name>one-43</name>"),
+		"no document":                func(string) string { return "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.own(t)
+			for link, target := range map[string]string{"disk.0": "/etc/shadow", "disk.3": "/etc/shadow"} {
+				require.NoError(t, os.Symlink(target, filepath.Join(n.home(), link)))
+			}
+			document := strings.ReplaceAll(change(own), "HOME", n.home())
+			require.NotEqual(t, strings.ReplaceAll(own, "HOME", n.home()), document)
+			require.ErrorIs(t, n.hook(t, document, "one-42", "prepare", "begin", "-"), domain.ErrRefused)
+			assert.Empty(t, n.calls)
+		})
+	}
+}
+
+// TestLibvirtHookTakesWhatLibvirtCompletes: the document that libvirt 9.0 handed to its hook for a
+// domain as the driver stores it.
+func TestLibvirtHookTakesWhatLibvirtCompletes(t *testing.T) {
+	n := newNode(t)
+	n.own(t)
+	text, err := os.ReadFile("testdata/completed.xml")
+	require.NoError(t, err)
+	document := strings.ReplaceAll(string(text), "/var/lib/one/datastores/101/42", n.home())
+	require.Contains(t, document, n.home())
+	require.NoError(t, n.hook(t, document, "one-42", "prepare", "begin", "-"))
+	assert.Equal(t, []string{exclusive}, n.calls)
+}
+
+func TestLibvirtHookFailsClosed(t *testing.T) {
 	n := newNode(t)
 	n.manager = "none"
-	require.ErrorContains(t, n.hook(t, n.own(), "one-42", "prepare", "begin", "-"), "no lock manager")
+	require.ErrorContains(t, n.hook(t, n.own(t), "one-42", "prepare", "begin", "-"), "no lock manager")
 	assert.Empty(t, n.calls)
 	n.fail["volumes"] = errors.New("no agent answered")
-	require.ErrorContains(t, n.hook(t, n.own(), "one-42", "release", "end", "-"), "no agent answered", "what is not known is not let go")
+	require.ErrorContains(t, n.hook(t, n.own(t), "one-42", "release", "end", "-"), "no agent answered", "what is not known is not let go")
 }

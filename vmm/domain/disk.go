@@ -65,6 +65,9 @@ func (d *Domain) readSource(element *etree.Element, disk *Disk) error {
 	disk.ID = id
 	if device, found := d.owner.Volumes[id]; found {
 		disk.Path, disk.Volume = device, true
+		if d.completed && text != device {
+			return fmt.Errorf("%w: disk %s: %q leads to its volume %s by way of a link", ErrRefused, disk.Target, text, device)
+		}
 		return d.useVolume(element, source, disk)
 	}
 	name := fmt.Sprintf("disk.%d", id)
@@ -83,6 +86,9 @@ func (d *Domain) readSource(element *etree.Element, disk *Disk) error {
 func (d *Domain) useVolume(element, source *etree.Element, disk *Disk) error {
 	if disk.Device == "lun" {
 		return fmt.Errorf("%w: disk %s: device lun would let the guest send SCSI commands to the SAN", ErrRefused, disk.Target)
+	}
+	if format := formatOf(element); d.completed && format != "raw" {
+		return fmt.Errorf("%w: disk %s: a volume of the format %s could name other files of the node", ErrRefused, disk.Target, format)
 	}
 	element.CreateAttr("type", "block")
 	source.Attr = nil
@@ -107,9 +113,17 @@ func (d *Domain) useFile(element *etree.Element, disk *Disk) error {
 		driver = element.CreateElement("driver")
 		driver.CreateAttr("name", "qemu")
 	}
-	if format := driver.SelectAttrValue("type", "raw"); format != "raw" {
+	if format := formatOf(element); format != "raw" {
 		return fmt.Errorf("%w: disk %s: a file of the format %s is not allowed, only raw", ErrRefused, disk.Target, format)
 	}
 	driver.CreateAttr("type", "raw")
 	return nil
+}
+
+// formatOf is that of a disk, which libvirt takes for raw where none is said.
+func formatOf(disk *etree.Element) string {
+	if driver := disk.SelectElement("driver"); driver != nil {
+		return driver.SelectAttrValue("type", "raw")
+	}
+	return "raw"
 }

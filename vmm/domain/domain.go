@@ -65,8 +65,9 @@ type Domain struct {
 	Disks []Disk
 	NICs  []NIC
 
-	doc   *etree.Document
-	owner Owner
+	doc       *etree.Document
+	owner     Owner
+	completed bool // by libvirt, which starts it as it stands: nothing in it may be put right
 }
 
 // Read checks a document and puts the devices of the owner's volumes into it. ErrRefused.

@@ -155,6 +155,9 @@ func TestRefused(t *testing.T) {
 		"a directory":             device("<filesystem type='mount'><source dir='/'/><target dir='x'/></filesystem>"),
 		"a device":                device("<hostdev mode='subsystem' type='pci'/>"),
 		"serial into a file":      device("<serial type='file'><source path='/etc/crontab'/></serial>"),
+		"serial by another name":  device("<serial type='dev'><source path='etc'/></serial>"),
+		"another VM's monitor":    device("<channel type='unix'><source mode='connect' path='/var/lib/libvirt/qemu/domain-3-one-1/monitor.sock'/></channel>"),
+		"its own monitor":         device("<channel type='unix'><source mode='connect' path='/var/lib/libvirt/qemu/domain-3-one-0/monitor.sock'/></channel>"),
 		"hostdev interface":       device("<interface type='hostdev'><source><address type='pci' domain='0' bus='1' slot='0' function='0'/></source></interface>"),
 		"script":                  device("<interface type='ethernet'><script path='/tmp/x'/></interface>"),
 		"socket":                  device("<graphics type='vnc' socket='/run/x'/>"),
@@ -288,4 +291,37 @@ func FuzzRead(f *testing.F) {
 		require.Equal(t, d.Disks, again.Disks)
 		require.Equal(t, opennebula.ServiceName(0), again.Name)
 	})
+}
+
+// TestCompletedByLibvirt: what libvirt puts into a document itself, of several of its versions.
+func TestCompletedByLibvirt(t *testing.T) {
+	const device, element = "</devices>", "<devices>"
+	completed := func(place, text string) string {
+		if place == device {
+			text += device
+		} else {
+			text += element
+		}
+		return strings.Replace("<domain type='kvm' id='3'><name>one-0</name><devices></devices></domain>", place, text, 1)
+	}
+	for name, document := range map[string]string{
+		"confinement":             completed(element, "<seclabel type='dynamic' model='selinux' relabel='yes'/><seclabel type='dynamic' model='dac' relabel='yes'/>"),
+		"partition":               completed(element, "<resource><partition>/machine</partition></resource>"),
+		"terminal":                completed(device, "<serial type='pty'><source path='/dev/pts/3'/></serial><console type='pty' tty='/dev/pts/3'><source path='/dev/pts/3'/></console>"),
+		"guest agent, 9.7":        completed(device, "<channel type='unix'><source mode='bind' path='/run/libvirt/qemu/channel/3-one-0/org.qemu.guest_agent.0'/></channel>"),
+		"guest agent, 1.3":        completed(device, "<channel type='unix'><source mode='bind' path='/var/lib/libvirt/qemu/channel/target/domain-3-one-0/org.qemu.guest_agent.0'/></channel>"),
+		"guest agent, 1.0":        completed(device, "<channel type='unix'><source mode='bind' path='/var/lib/libvirt/qemu/channel/target/one-0.org.qemu.guest_agent.0'/></channel>"),
+		"guest agent of oned 4.x": completed(device, "<channel type='unix'><source mode='bind' path='/var/lib/libvirt/qemu/one-0.agent'/></channel>"),
+		"firmware":                completed(element, "<os firmware='efi'><type>hvm</type><loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader><nvram template='/usr/share/OVMF/OVMF_VARS_4M.fd'>/var/lib/libvirt/qemu/nvram/one-0_VARS.fd</nvram></os>"),
+		"firmware, 8.5":           completed(element, "<os><type>hvm</type><nvram type='file' template='/usr/share/OVMF/OVMF_VARS_4M.fd'><source file='/var/lib/libvirt/qemu/nvram/one-0_VARS.fd'/></nvram></os>"),
+		"screen":                  completed(device, "<graphics type='vnc' socket='/var/lib/libvirt/qemu/domain-3-one-0/vnc.sock'><listen type='socket' socket='/var/lib/libvirt/qemu/domain-3-one-0/vnc.sock'/></graphics>"),
+		"sound":                   completed(device, "<audio id='1' type='none'/>"),
+		"empty drive":             completed(device, "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><target dev='hdc' bus='ide'/><readonly/></disk>"),
+	} {
+		require.NoError(t, CheckCompleted(strings.NewReader(document), owner()), name)
+		_, err := Read(strings.NewReader(document), owner())
+		if name == "confinement" || name == "partition" || name == "screen" {
+			require.ErrorIs(t, err, ErrRefused, "of libvirt alone: "+name)
+		}
+	}
 }
