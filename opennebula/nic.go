@@ -62,3 +62,19 @@ func (a *VMMAction) NetworkDocument(gone string) (string, error) {
 	doc.SetRoot(vm)
 	return doc.WriteToString()
 }
+
+// WithoutDeployID is a VM's document for network drivers that must not ask the hypervisor: they ask
+// it of a VM that has a DEPLOY_ID.
+func WithoutDeployID(document string) (string, error) {
+	doc := etree.NewDocument()
+	doc.ReadSettings = etree.ReadSettings{MaxDepth: maxDepth}
+	if err := doc.ReadFromString(document); err != nil {
+		return "", fmt.Errorf("document of the VM: %w", err)
+	}
+	if root := doc.Root(); root != nil {
+		for _, id := range root.SelectElements("DEPLOY_ID") {
+			root.RemoveChild(id)
+		}
+	}
+	return doc.WriteToString()
+}

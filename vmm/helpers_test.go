@@ -56,6 +56,10 @@ type node struct {
 	dies   int           // after that many calls that change something, the process dies
 	asked  int           // how often domstats was called
 	limit  time.Duration // that the last create, restore or shutdown was given
+
+	phaseLimit time.Duration // of what libvirt's hook runs; 0 its own
+	hangs      bool          // network drivers do not end
+	documents  []string      // that they got
 }
 
 func newNode(t *testing.T) *node {
@@ -105,7 +109,7 @@ func (n *node) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 	defer n.ended()
 	switch c.Path {
 	case "runuser":
-		return n.network(c)
+		return n.network(ctx, c)
 	case "ssh":
 		return n.other(ctx, c)
 	case "crm_mon", "crm_node", "cibadmin", "crm_resource":
@@ -184,12 +188,18 @@ func (n *node) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 }
 
 // network is a script of a network driver; what it reads has to be the VM's document.
-func (n *node) network(c run.Cmd) (run.Result, error) {
+func (n *node) network(ctx context.Context, c run.Cmd) (run.Result, error) {
 	text, err := opennebula.ReadDocument(c.Stdin)
 	if err != nil || !strings.HasPrefix(string(text), "<VM>") {
 		return run.Result{Status: 1}, fmt.Errorf("document %q: %w", text, err)
 	}
-	return run.Result{}, n.note(strings.Join(c.Args, " "))
+	n.documents = append(n.documents, string(text))
+	err = n.note(strings.Join(c.Args, " "))
+	if n.hangs {
+		<-ctx.Done()
+		err = ctx.Err()
+	}
+	return run.Result{}, err
 }
 
 // other is the privileged end of the node that a migration goes to.

@@ -15,6 +15,7 @@ import (
 
 	"one-clvm/cluster"
 	"one-clvm/internal/failpoint"
+	"one-clvm/internal/run"
 	"one-clvm/lvm"
 	"one-clvm/opennebula"
 	"one-clvm/vmm/domain"
@@ -28,7 +29,13 @@ type LibvirtHook struct {
 	Config Config
 	Groups []string // allowed volume groups
 	Agents Agents
+	Runner run.Runner
 	Clock  cluster.Clock
+	Stderr io.Writer // what libvirt logs
+	// Later starts this program's command networks, with a phase and a domain, and does not wait
+	// for it: libvirt waits for its hook.
+	Later      func(ctx context.Context, phase, name string) error
+	PhaseLimit time.Duration // of a network driver that libvirt waits for; 0 a minute
 }
 
 // lockWait is how long another operation on the VM is waited for, seconds.
@@ -50,8 +57,10 @@ func (h *LibvirtHook) Do(ctx context.Context, argv []string, document io.Reader)
 		err = h.announce(vm)
 	case "prepare begin":
 		err = h.prepare(ctx, vm, document)
+	case "started begin":
+		err = h.after(ctx, vm)
 	case "release end":
-		err = h.job(vm).activate(ctx, lvm.Off)
+		err = errors.Join(h.job(vm).activate(ctx, lvm.Off), h.gone(ctx, vm))
 	default:
 		return nil
 	}
@@ -62,7 +71,7 @@ func (h *LibvirtHook) Do(ctx context.Context, argv []string, document io.Reader)
 }
 
 func (h *LibvirtHook) job(vm int) *job {
-	a := &Agent{Config: h.Config, Groups: h.Groups, Agents: h.Agents, Clock: h.Clock}
+	a := &Agent{Config: h.Config, Groups: h.Groups, Agents: h.Agents, Runner: h.Runner, Clock: h.Clock}
 	return &job{Agent: a, q: Request{VM: vm}, volumes: volumes{agents: h.Agents, groups: h.Groups, vm: vm, lockWait: lockWait}}
 }
 
@@ -87,11 +96,18 @@ func (h *LibvirtHook) prepare(ctx context.Context, vm int, document io.Reader) e
 	if err != nil {
 		return err
 	}
-	if _, err := j.homeFor(document, homes, disks); err != nil {
+	home, err := j.homeFor(document, homes, disks)
+	if err != nil {
 		return err
 	}
 	arriving, err := h.arriving(vm)
-	if err != nil || len(disks) == 0 || arriving && inWindow(disks, h.Clock.Now()) {
+	if err != nil {
+		return err
+	}
+	if arriving && inWindow(disks, h.Clock.Now()) {
+		return h.arrived(ctx, vm, home)
+	}
+	if err := h.before(ctx, vm, home); err != nil || len(disks) == 0 {
 		return err
 	}
 	if err := j.volumes.proof(ctx, disks); err != nil {

@@ -1,8 +1,10 @@
 package vmm
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,8 +21,14 @@ import (
 // hook has libvirt call its hook.
 func (n *node) hook(t *testing.T, document string, argv ...string) error {
 	t.Helper()
-	h := &LibvirtHook{Config: n.config(), Groups: []string{"vg-one"}, Agents: n, Clock: n}
-	return h.Do(t.Context(), argv, strings.NewReader(document))
+	return n.libvirtHook().Do(t.Context(), argv, strings.NewReader(document))
+}
+
+func (n *node) libvirtHook() *LibvirtHook {
+	return &LibvirtHook{
+		Config: n.config(), Groups: []string{"vg-one"}, Agents: n, Runner: n, Clock: n, Stderr: io.Discard, PhaseLimit: n.phaseLimit,
+		Later: func(_ context.Context, phase, name string) error { return n.note("later " + phase + " " + name) },
+	}
 }
 
 // own is a domain as libvirt hands it to the hook.
@@ -41,7 +49,7 @@ func TestLibvirtHookActivatesBeforeTheStart(t *testing.T) {
 	require.NoError(t, n.hook(t, n.own(t), "one-42", "prepare", "begin", "-"))
 	assert.Equal(t, []string{exclusive}, n.calls)
 	require.NoError(t, n.hook(t, n.own(t), "one-42", "release", "end", "-"))
-	assert.Equal(t, []string{exclusive, off}, n.calls)
+	assert.Equal(t, []string{exclusive, off, "later clean one-42"}, n.calls)
 }
 
 // TestLibvirtHookFindsTheHome: HOME_BASE may be several directories, and the agent's lock is
@@ -51,13 +59,13 @@ func TestLibvirtHookFindsTheHome(t *testing.T) {
 	n.first = t.TempDir()
 	require.NoError(t, n.hook(t, n.own(t), "one-42", "prepare", "begin", "-"))
 	require.NoError(t, n.hook(t, n.own(t), "one-42", "release", "end", "-"))
-	assert.Equal(t, []string{exclusive, off}, n.calls)
+	assert.Equal(t, []string{exclusive, off, "later clean one-42"}, n.calls)
 	stranger := strings.ReplaceAll(own, "HOME", n.first+"/../101/42")
 	require.ErrorIs(t, n.hook(t, stranger, "one-42", "prepare", "begin", "-"), domain.ErrRefused)
 	require.NoError(t, os.RemoveAll(n.home()))
 	n.calls = nil
 	require.NoError(t, n.hook(t, own, "one-42", "release", "end", "-"))
-	assert.Equal(t, []string{"here: activate off of VM 42 in " + n.first + "/101/42"}, n.calls, "a home that is gone keeps no disk active")
+	assert.Equal(t, []string{"here: activate off of VM 42 in " + n.first + "/101/42", "later clean one-42"}, n.calls, "a home that is gone keeps no disk active")
 }
 
 func TestLibvirtHookLetsTheRestPass(t *testing.T) {

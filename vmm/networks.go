@@ -48,6 +48,9 @@ type networks struct {
 	vm             int
 	home           string
 	log            func(format string, args ...any)
+	// unstarted: libvirt must not be asked. Drivers ask it of a VM whose document has a
+	// DEPLOY_ID, those of 5.x in each phase.
+	unstarted bool
 }
 
 // drivers are those of the VM's interfaces, and the document that they get. Without a
@@ -93,6 +96,11 @@ func (n *networks) run(ctx context.Context, p phase) error {
 	names, document, err := n.drivers()
 	if err != nil {
 		return fmt.Errorf("networks: %w", err)
+	}
+	if n.unstarted {
+		if document, err = opennebula.WithoutDeployID(document); err != nil {
+			return fmt.Errorf("networks: %w", err)
+		}
 	}
 	for _, name := range names {
 		script := path.Join(n.remotes, "vnm", name, string(p))

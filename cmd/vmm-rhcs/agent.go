@@ -138,9 +138,8 @@ func runLibvirtHook(ctx context.Context, argv []string, io stdio) int {
 		fmt.Fprintln(io.err, "usage: vmm-rhcs libvirt-hook DOMAIN OPERATION PART [MORE]; libvirt calls it as /etc/libvirt/hooks/qemu")
 		return 2
 	}
-	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
+	h, err := libvirtHook(io)
 	if err == nil {
-		h := &vmm.LibvirtHook{Config: settings(cfg), Groups: cfg.List("ALLOWED_VGS"), Agents: volumeAgents(io), Clock: cluster.RealClock{}}
 		err = h.Do(ctx, argv, io.in)
 	}
 	if err != nil {

@@ -49,6 +49,8 @@ func vmmrhcs(argv []string, io stdio) int {
 		return runResource(ctx, cxmrc.AgentPath, programs(), rest, io)
 	case strings.HasSuffix(filepath.Dir(first), "/libvirt/hooks"), first == "libvirt-hook":
 		return runLibvirtHook(ctx, rest, io)
+	case first == "networks":
+		return runNetworks(ctx, rest, io)
 	case first == "agent" && len(rest) == 0:
 		return runAgent(ctx, io)
 	case isCommand(first):
@@ -158,6 +160,7 @@ func usage(w io.Writer) {
   vmm-rhcs agent               serves one request on standard input; the verbs start it by sudo
   vmm-rhcs resource ACTION     Pacemaker's resource agent (ocf:one-clvm:VirtualDomain)
   vmm-rhcs libvirt-hook …      libvirt's hook, where the cluster manager activates no volumes
+  vmm-rhcs networks PHASE VM   what that hook leaves behind: post and clean of network drivers
 
 For people, on a front-end:
 `)

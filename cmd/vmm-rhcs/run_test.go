@@ -88,7 +88,7 @@ func TestHelp(t *testing.T) {
 }
 
 func TestWrongCalls(t *testing.T) {
-	for _, argv := range [][]string{{}, {"frobnicate"}, {"agent", "x"}, {"resource"}, {"resource", "start", "x"}, {"libvirt-hook"}, {"/etc/libvirt/hooks/qemu", "one-42"}} {
+	for _, argv := range [][]string{{}, {"frobnicate"}, {"agent", "x"}, {"resource"}, {"resource", "start", "x"}, {"libvirt-hook"}, {"/etc/libvirt/hooks/qemu", "one-42"}, {"networks"}, {"networks", "post"}} {
 		status, stdout, stderr := call(argv...)
 		assert.Equal(t, 2, status, argv)
 		assert.Empty(t, stdout, argv)

@@ -81,7 +81,9 @@ func (c *Cluster) start(name string, s *Service, target string) bool {
 		if n == nil || !n.Up || !n.Manager || n.Error || n.RefusesStart || n.NoLibvirt {
 			continue
 		}
-		n.Domains[name] = "running"
+		if !c.libvirtStarts(n, name) {
+			continue
+		}
 		s.State, s.Owner = started, n.Name
 		return true
 	}
@@ -98,7 +100,7 @@ func (c *Cluster) stop(name string, s *Service) bool {
 		return false
 	}
 	if n != nil {
-		delete(n.Domains, name)
+		c.libvirtEnds(n, name)
 		s.Last = s.Owner
 	}
 	s.Owner = "none"
@@ -265,8 +267,12 @@ func (c *Cluster) migrate(name string, s *Service, target string, result results
 		s.State, s.Last, s.Owner = failed, s.Owner, "none"
 		return result(255, "Failure", c.Delays.Move)
 	}
-	to.Domains[name] = from.Domains[name]
-	delete(from.Domains, name)
+	state := from.Domains[name]
+	if c.libvirtHook(to, name, "migrate", "begin") != nil || !c.libvirtStarts(to, name) {
+		return result(239, "Failed; service running on original owner", c.Delays.Move)
+	}
+	to.Domains[name] = state
+	c.libvirtEnds(from, name)
 	s.Last, s.Owner = s.Owner, target
 	return result(0, "Success", c.Delays.Move)
 }

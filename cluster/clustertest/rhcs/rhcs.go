@@ -28,6 +28,9 @@ type Cluster struct {
 	Quorum   bool
 	Busy     int // reports that fail with too many queries
 	RHEL5    bool
+	// Hook is libvirt's on all nodes, nil for none: before a domain starts (prepare begin, and it does
+	// not start if that fails), once its process is there, and when it is gone.
+	Hook func(node, domain, operation, part, document string) error `json:"-"`
 	// Violations are what a driver must never do.
 	Violations []string
 
@@ -119,6 +122,13 @@ func (c *Cluster) Node(name string) *Node {
 
 func (c *Cluster) violation(format string, args ...any) {
 	c.Violations = append(c.Violations, fmt.Sprintf(format, args...))
+}
+
+// Happen has an event come to pass now, and rgmanager go on from there.
+func (c *Cluster) Happen(event string, now time.Time) {
+	c.now = now
+	c.happen(event)
+	c.tick()
 }
 
 // happen is what other people and the world do: "edit" (a person adds a service, syncs and

@@ -1,6 +1,9 @@
 package rhcs
 
-import "strings"
+import (
+	"os"
+	"strings"
+)
 
 // virsh is the client of the libvirt of this node, or of the one that -c names.
 func (c *Cluster) virsh(n *Node, args []string, stdin string) Reply {
@@ -25,7 +28,9 @@ func (c *Cluster) virsh(n *Node, args []string, stdin string) Reply {
 		if domain == "" {
 			return failure("Failed to restore domain from " + name + "\nerror: Failed to open file '" + name + "': No such file or directory")
 		}
-		n.Domains[domain] = "running"
+		if !c.libvirtStarts(n, domain) {
+			return failure("Hook script execution failed")
+		}
 		delete(c.Saved, name)
 		delete(c.Running, domain)
 		return Reply{}
@@ -37,13 +42,13 @@ func (c *Cluster) virsh(n *Node, args []string, stdin string) Reply {
 	case "domstate":
 		return Reply{Stdout: n.Domains[name] + "\n\n"}
 	case "destroy":
-		delete(n.Domains, name)
+		c.libvirtEnds(n, name)
 	case "shutdown":
 		if !n.Deaf {
-			delete(n.Domains, name)
+			c.libvirtEnds(n, name)
 		}
 	case "save":
-		delete(n.Domains, name)
+		c.libvirtEnds(n, name)
 		c.Saved[args[4]] = name
 	case "reboot", "reset":
 	case "dumpxml", "attach-device", "detach-disk", "detach-interface":
@@ -53,6 +58,42 @@ func (c *Cluster) virsh(n *Node, args []string, stdin string) Reply {
 		return failure("unknown command")
 	}
 	return Reply{}
+}
+
+// libvirtStarts a domain, unless its hook refuses: then what was prepared is released.
+func (c *Cluster) libvirtStarts(n *Node, name string) bool {
+	if c.libvirtHook(n, name, "prepare", "begin") != nil || c.libvirtHook(n, name, "started", "begin") != nil {
+		_ = c.libvirtHook(n, name, "release", "end")
+		return false
+	}
+	n.Domains[name] = "running"
+	return true
+}
+
+func (c *Cluster) libvirtEnds(n *Node, name string) {
+	if n.Domains[name] == "" {
+		return
+	}
+	delete(n.Domains, name)
+	_ = c.libvirtHook(n, name, "release", "end") // it is only logged
+}
+
+// libvirtHook calls it with the file that rgmanager starts the domain from.
+func (c *Cluster) libvirtHook(n *Node, name, operation, part string) error {
+	if c.Hook == nil {
+		return nil
+	}
+	document := ""
+	if config, err := parse(c.Loaded); err == nil {
+		if vm := named(config, "rm/vm", name); vm != nil {
+			text, err := os.ReadFile(vm.SelectAttrValue("xmlfile", ""))
+			if err != nil {
+				return err
+			}
+			document = string(text)
+		}
+	}
+	return c.Hook(n.Name, name, operation, part, document)
 }
 
 // hostOf is the host of a URI like qemu+ssh://node2/system.
