@@ -85,6 +85,8 @@ var frontEnd = []Entry{
 	{FrontEnd, "../kvm-probes.d/host", Remotes + "/im/rhcs-probes.d/host", 0, Link, ""},
 	{FrontEnd, "remotes/im/rhcs-probes.d/vm/monitor/*", Remotes + "/im/rhcs-probes.d/vm/monitor/", 0o755, Plain, ""},
 	{FrontEnd, "remotes/im/rhcs-probes.d/vm/status/*", Remotes + "/im/rhcs-probes.d/vm/status/", 0o755, Plain, ""},
+	// Of OpenNebula up to 5.10: for the place of the stock one of that name.
+	{FrontEnd, "remotes/im/rhcs-probes.d/poll.sh", Remotes + "/im/rhcs-probes.d/poll.sh", 0o755, Plain, ""},
 	{FrontEnd, "cxmrc/cxmrc.example", Remotes + "/etc/tm/clvm/cxmrc", 0o644, Config, ""},
 	{FrontEnd, "hook/systemd/one-migrate-hook-reconcile.*", units, 0o644, Plain, ""},
 	{FrontEnd, "hook/systemd/one-clvm-frontend.tmpfiles", "/usr/lib/tmpfiles.d/one-clvm-frontend.conf", 0o644, Plain, ""},

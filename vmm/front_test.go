@@ -276,10 +276,15 @@ func TestProbes(t *testing.T) {
 }
 
 func TestProbeOf(t *testing.T) {
-	assert.Equal(t, ProbeStatus, ProbeOf("/var/tmp/one/im/rhcs-probes.d/vm/status/one-clvm"))
-	assert.Equal(t, ProbeMonitor, ProbeOf("/var/tmp/one/im/kvm-probes.d/vm/monitor/x"))
-	for _, other := range []string{"/var/tmp/one/vmm/rhcs/poll", "poll", "/var/tmp/one/im/kvm-probes.d/host/monitor/x", "/x/vm/status/y", "/var/tmp/one/im/kvm-probes.d/vm/snapshot/x"} {
-		assert.Empty(t, ProbeOf(other), other)
+	for script, want := range map[string]Probe{
+		"/var/tmp/one/im/rhcs-probes.d/vm/status/one-clvm": ProbeStatus, "/var/tmp/one/im/kvm-probes.d/vm/monitor/x": ProbeMonitor, "/var/tmp/one/im/kvm-probes.d/poll.sh": ProbePoll,
+		"/var/tmp/one/vmm/rhcs/poll": "", "poll": "", "/var/tmp/one/im/kvm-probes.d/host/monitor/x": "", "/x/vm/status/y": "", "/var/tmp/one/im/kvm-probes.d/vm/snapshot/x": "",
+	} {
+		probe, remotes := ProbeOf(script)
+		assert.Equal(t, want, probe, script)
+		if want != "" {
+			assert.Equal(t, "/var/tmp/one", remotes, script)
+		}
 	}
 }
 

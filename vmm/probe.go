@@ -6,36 +6,61 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"one-clvm/cluster"
 	"one-clvm/opennebula"
 )
 
-// Probe is one of oned's monitoring probes: a script below REMOTES/im/NAME-probes.d/vm.
+// Probe is one of oned's monitoring probes: a script below REMOTES/im/NAME-probes.d/vm, or, up to
+// 5.10, in REMOTES/im/NAME-probes.d itself.
 type Probe string
 
 // The probes.
 const (
 	ProbeStatus  Probe = "status"
 	ProbeMonitor Probe = "monitor"
+	ProbePoll    Probe = "poll" // of all VMs of a host, up to 5.10
 )
 
-// ProbeOf says which probe a script is, by its directory; "" for none.
-func ProbeOf(script string) Probe {
+// ProbeOf says which probe a script is, by its directory, and where the drivers' scripts are; "" for
+// none. A host's probes are called by their names alone, in their directory.
+func ProbeOf(script string) (probe Probe, remotes string) {
+	if !strings.Contains(script, "/") {
+		return "", ""
+	}
+	script, err := filepath.Abs(script)
+	if err != nil {
+		return "", ""
+	}
 	dir := filepath.Dir(script)
-	if filepath.Base(filepath.Dir(dir)) != "vm" || !strings.HasSuffix(filepath.Base(filepath.Dir(filepath.Dir(dir))), "-probes.d") {
-		return ""
+	if ofProbes(dir) {
+		return ProbePoll, filepath.Join(dir, "../..")
 	}
-	switch p := Probe(filepath.Base(dir)); p {
-	case ProbeStatus, ProbeMonitor:
-		return p
+	if filepath.Base(filepath.Dir(dir)) == "vm" && ofProbes(filepath.Join(dir, "../..")) {
+		switch p := Probe(filepath.Base(dir)); p {
+		case ProbeStatus, ProbeMonitor:
+			return p, filepath.Join(dir, "../../../..")
+		}
 	}
-	return ""
+	return "", ""
+}
+
+func ofProbes(dir string) bool { return strings.HasSuffix(dir, "-probes.d") }
+
+// IsPollAll says whether a call of the script poll is for all VMs of the node: with -t, behind the
+// hypervisor's name as an option in some releases.
+func IsPollAll(script string, words []string) bool {
+	return filepath.Base(script) == "poll" && len(words) > 0 && words[len(words)-1] == "-t" &&
+		!slices.ContainsFunc(words, func(word string) bool { return !strings.HasPrefix(word, "-") })
 }
 
 // Monitor prints a probe's answer.
 func (d *Driver) Monitor(ctx context.Context, probe Probe) error {
+	if probe == ProbePoll {
+		return d.PollAll(ctx)
+	}
 	survey, err := d.survey(ctx)
 	if err != nil {
 		return fmt.Errorf("%s of the VMs of this node: %w", probe, err)

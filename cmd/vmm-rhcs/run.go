@@ -38,6 +38,7 @@ func vmmrhcs(argv []string, io stdio) int {
 	}
 	argv = command.HelpOf(argv)
 	first, rest := argv[0], argv[1:]
+	probe, remotes := vmm.ProbeOf(first)
 	switch {
 	case first == "--help" || first == "-h" || first == "help":
 		usage(io.out)
@@ -55,9 +56,9 @@ func vmmrhcs(argv []string, io stdio) int {
 		return runAgent(ctx, io)
 	case isCommand(first):
 		return people().Run(argv, command.Stdio{In: io.in, Out: io.out, Err: io.err})
-	case vmm.ProbeOf(first) != "":
-		return runDriver(filepath.Join(filepath.Dir(first), "../../../.."), io, func(d *vmm.Driver) error { return d.Monitor(ctx, vmm.ProbeOf(first)) })
-	case filepath.Base(first) == "poll" && slices.Equal(rest, []string{"-t"}):
+	case probe != "":
+		return runDriver(remotes, io, func(d *vmm.Driver) error { return d.Monitor(ctx, probe) })
+	case vmm.IsPollAll(first, rest):
 		return runDriver(remotesOf(first), io, func(d *vmm.Driver) error { return d.PollAll(ctx) })
 	case slices.Contains(opennebula.VMMVerbs, filepath.Base(first)):
 		return runVerb(ctx, first, rest, io)

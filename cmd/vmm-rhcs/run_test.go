@@ -39,6 +39,7 @@ func TestEveryVerbHasItsScript(t *testing.T) {
 func TestEveryProbeHasItsScript(t *testing.T) {
 	scripts, err := filepath.Glob("../../remotes/im/*/vm/*/*")
 	require.NoError(t, err)
+	scripts = append(scripts, "../../remotes/im/rhcs-probes.d/poll.sh")
 	var probes []vmm.Probe
 	for _, script := range scripts {
 		text, err := os.ReadFile(script)
@@ -47,9 +48,33 @@ func TestEveryProbeHasItsScript(t *testing.T) {
 		info, err := os.Stat(script)
 		require.NoError(t, err)
 		assert.Equal(t, os.FileMode(0o111), info.Mode().Perm()&0o111, script)
-		probes = append(probes, vmm.ProbeOf(script))
+		probe, _ := vmm.ProbeOf(script)
+		probes = append(probes, probe)
 	}
-	assert.ElementsMatch(t, []vmm.Probe{vmm.ProbeMonitor, vmm.ProbeStatus}, probes)
+	assert.ElementsMatch(t, []vmm.Probe{vmm.ProbeMonitor, vmm.ProbeStatus, vmm.ProbePoll}, probes)
+}
+
+// TestHostProbesOfOldReleases: up to 5.10 a host's probes are called by their names, in their
+// directory, with what the collector was started with; the stock one calls poll with two options.
+func TestHostProbesOfOldReleases(t *testing.T) {
+	remotes := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(remotes, "im/kvm-probes.d"), 0o755))
+	t.Chdir(filepath.Join(remotes, "im/kvm-probes.d"))
+	probe, found := vmm.ProbeOf("./poll.sh")
+	assert.Equal(t, vmm.ProbePoll, probe)
+	assert.Equal(t, remotes, found)
+	for _, argv := range [][]string{{"./poll.sh", "kvm", "/var/lib/one//datastores", "4124", "20", "0", "node1"}, {"../../vmm/kvm/poll", "--kvm", "-t"}} {
+		status, stdout, stderr := call(argv...)
+		assert.Equal(t, 1, status, "%s: it is called, and nobody answers", argv)
+		assert.Empty(t, stdout, argv)
+		assert.Contains(t, stderr, "poll of the VMs of this node", argv)
+	}
+	for _, script := range []string{"poll.sh", "agent", "/var/tmp/one/vmm/rhcs/poll", "/var/tmp/one/im/kvm.d/run_probes"} {
+		probe, _ := vmm.ProbeOf(script)
+		assert.Empty(t, probe, script)
+	}
+	assert.False(t, vmm.IsPollAll("/var/tmp/one/vmm/rhcs/poll", []string{"one-42", "node1", "42", "node1"}))
+	assert.False(t, vmm.IsPollAll("/var/tmp/one/vmm/rhcs/poll", []string{"one-42", "-t"}))
 }
 
 // TestProbeThatFails prints nothing that would count as an answer.

@@ -1,0 +1,1 @@
+#!/usr/libexec/one-clvm/vmm-rhcs
