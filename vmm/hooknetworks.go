@@ -145,7 +145,7 @@ func (h *LibvirtHook) later(ctx context.Context, p phase, vm int) error {
 func (h *LibvirtHook) networks(vm int, home string) *networks {
 	j := h.job(vm)
 	j.q.Home = home
-	return j.Agent.networks(j.q, h.log)
+	return j.networks(j.q, h.log)
 }
 
 func (h *LibvirtHook) log(format string, args ...any) {
