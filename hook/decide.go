@@ -119,9 +119,9 @@ func (s Situation) sameHost() Decision {
 		return s.call(opennebula.RecoverCall(s.Version, t.VM, opennebula.RecoverSuccess))("it runs on %s, where oned has lost sight of it", t.On)
 	case r.State == opennebula.StatePoweroff:
 		return decision(Nothing, "it runs on %s again; monitoring reports that", t.On)
-	case r.State == opennebula.StateActive:
+	case r.State == opennebula.StateActive && strings.HasPrefix(r.LCM.String(), "BOOT"):
 		return decision(Person, "it runs on %s, and oned has it there as %s; type: onevm recover --success %d", t.On, r.LCM, t.VM)
-	}
+	} // success of any other failed state is the end of the VM or of its disks, or a second start
 	return s.contradiction()
 }
 

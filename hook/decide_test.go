@@ -116,6 +116,9 @@ func TestNoDecisionIsDangerous(t *testing.T) {
 			d := Decide(s)
 			about := record.text() + ", " + p.name
 			assert.NotEmpty(t, d.Why, about)
+			if p.truth.On != "" && !strings.HasPrefix(record.LCM.String(), "BOOT") {
+				assert.NotContains(t, d.Why, "--success", "a person's command that takes the disks of a running VM: %s", about)
+			}
 			if d.Outcome != Act {
 				continue
 			}
