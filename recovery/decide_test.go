@@ -92,6 +92,9 @@ func TestDecisions(t *testing.T) {
 			row(&out, s, at.name)
 		}
 	}
+	prolog := stuck(1, situations()[3].facts)
+	prolog.Version = opennebula.Version{Major: 4, Minor: 12}
+	row(&out, prolog, "off, all whole")
 	pending := stuck(0, situations()[3].facts)
 	pending.State = opennebula.StateCloningFailure
 	row(&out, pending, "off, all whole")
@@ -145,6 +148,7 @@ func TestNoDecisionIsDangerous(t *testing.T) {
 					assert.Contains(t, []hook.Fate{hook.Alive, hook.Fenced}, truth.Nodes[node], "without proof of fencing: %s", about)
 				}
 			}
+			assert.False(t, s.Name() == "PROLOG" && d.Action == Success, "disks of other drivers are in no fact: %s", about)
 			if starts[lcm] && d.Action == Retry {
 				assert.Empty(t, truth.On, "a second copy: %s", about)
 				assert.Equal(t, Whole, at.facts.Disks, about)

@@ -67,7 +67,7 @@ func TestRecoverOnPacemaker(t *testing.T) {
 	situation("CLONE is cut off", func() {
 		h.locate(vm, one.Name) // PROLOG
 		w.cutDown(h.cloneOf(), instant{node: one, name: "create.created"})
-		h.recovers(vm, rec.Retry, "its volumes are building")
+		h.recovers(vm, rec.Retry, "the transfer finds out itself what is done already")
 		h.oned.Settle()
 		assert.Equal(h, []any{one.Name, 3, 2}, h.record(vm), "the disk was made anew, and oned boots")
 	})
