@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"one-clvm/hook"
 	"one-clvm/hook/spool"
 	"one-clvm/internal/command"
 )
@@ -56,6 +58,22 @@ func TestHelpAndManual(t *testing.T) {
 	assert.NotContains(t, stderr, "verb")
 	_, completion, _ := called("", "completion", "bash")
 	assert.Contains(t, completion, "complete -F _one_migrate_hook one-migrate-hook")
+}
+
+// A front-end takes no events, and has no spool.
+func TestStatusOfAFrontEnd(t *testing.T) {
+	s := site(t)
+	require.NoError(t, os.Remove(s.Dir))
+	status, stdout, stderr := called("", "status")
+	assert.Zero(t, status, stderr)
+	assert.Contains(t, stdout, "spool: 0 events")
+
+	r := hook.Receiver{StateDir: filepath.Join(filepath.Dir(s.Dir), "state"), Now: time.Now}
+	require.NoError(t, r.Remember([]hook.Finding{{VM: 42, Outcome: hook.Person, Why: "it runs"}, {VM: 43, Outcome: hook.Nothing}}))
+	status, stdout, stderr = called("", "status")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stdout, "2 VMs, 1 disagreements")
+	assert.Contains(t, stderr, "1 disagreements are left")
 }
 
 func TestNotConfiguredForACluster(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -167,8 +168,8 @@ func setupStatus(flags *pflag.FlagSet) command.Action {
 		} else {
 			err = s.print(io)
 		}
-		if err == nil && s.Spool > 0 {
-			err = fmt.Errorf("%w: %d events wait in the spool", command.ErrFindings, s.Spool)
+		if left := len(s.Reconciled.Disagreements); err == nil && s.Spool+left > 0 {
+			err = fmt.Errorf("%w: %d events wait in the spool, %d disagreements are left", command.ErrFindings, s.Spool, left)
 		}
 		return err
 	}
@@ -180,7 +181,7 @@ func statusOf() (status, error) {
 		return status{}, err
 	}
 	entries, err := spool.Spool{Dir: cfg.String("SPOOL_DIR")}.List()
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a front-end has none
 		return status{}, err
 	}
 	s := status{Spool: len(entries)}
