@@ -19,7 +19,7 @@ const (
 	Act     Outcome = "act"     // oned is to be called; never the answer to a report
 	Retry   Outcome = "retry"   // later
 	Person  Outcome = "person"  // needs a person
-	Down    Outcome = "down"    // this front-end's oned does not answer: another one may
+	Down    Outcome = "down"    // this front-end, or its oned, cannot: another one may
 	Refused Outcome = "refused" // it was no report
 )
 

@@ -75,7 +75,7 @@ func Serve(ctx context.Context, command string, journal entrance.Journal, receiv
 	r, err := receiver()
 	if err != nil {
 		journal.Alarm("VM %d: %v", t.VM, err)
-		return Answer{Retry, err.Error()}
+		return down(err)
 	}
 	return r.Receive(ctx, t)
 }
@@ -93,7 +93,7 @@ func (r *Receiver) receive(ctx context.Context, t Truth, anew bool) Answer {
 		return Answer{Retry, "another report of this VM is being dealt with"}
 	}
 	if err != nil {
-		return r.answer(t, Answer{Retry, err.Error()})
+		return r.answer(t, down(err))
 	}
 	defer unlock()
 	if t.Seen.UnixNano() < told.Seen {
@@ -162,7 +162,7 @@ func (r *Receiver) tell(ctx context.Context, t Truth, before told) Answer {
 		after.Asked = 0
 	}
 	if err := writeJSON(r.toldFile(t.VM), after); err != nil {
-		return Answer{Retry, err.Error()}
+		return down(err)
 	}
 	failpoint.Hit("receive.asked")
 	switch {
@@ -213,13 +213,9 @@ func hostID(hosts []opennebula.Host, name string) int {
 	return opennebula.None
 }
 
-// down: without an answer of oned nothing is known; another front-end may know it.
-func down(err error) Answer {
-	if errors.Is(err, opennebula.ErrUnreachable) {
-		return Answer{Down, err.Error()}
-	}
-	return Answer{Retry, err.Error()}
-}
+// down: this front-end cannot deal with a report, whether its oned or itself is the reason;
+// another one may.
+func down(err error) Answer { return Answer{Down, err.Error()} }
 
 // codeAction is oned's error for a call that the state of the object does not allow.
 const codeAction = 0x0800

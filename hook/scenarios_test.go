@@ -2,7 +2,9 @@ package hook
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"one-clvm/opennebula"
 	"one-clvm/test/fakeoned"
 )
 
@@ -158,6 +161,25 @@ var scenarios = map[string]func(t *testing.T){
 		w.move(0, "node2")
 		w.pass(time.Minute)
 		w.move(1, "node2")
+		w.pass(time.Minute)
+		w.mustAgree()
+		state, err := ReadState(w.nodes["node2"].StateFile)
+		require.NoError(t, err)
+		assert.Equal(t, "fe1", state.FrontEnd, "tried first from now on")
+	},
+	"front-ends of a group are sick": func(t *testing.T) {
+		w := newWorld(t, 2)
+		w.sick["fe-unconfigured"] = errors.New("hook.conf: permission denied")
+		w.front["fe-stateless"] = w.receiver(w.oned.URL())
+		w.front["fe-stateless"].StateDir = filepath.Join(t.TempDir(), "missing")
+		w.front["fe-stranger"] = w.receiver(w.oned.URL())
+		client, err := opennebula.NewClient(opennebula.Config{Endpoint: w.oned.URL(), Session: "oneadmin:old"})
+		require.NoError(t, err)
+		w.front["fe-stranger"].OneD = client
+		for _, node := range w.nodes {
+			node.FrontEnds = []string{"fe-unconfigured", "fe-stateless", "fe-stranger", "fe1"}
+		}
+		w.move(0, "node2")
 		w.pass(time.Minute)
 		w.mustAgree()
 		state, err := ReadState(w.nodes["node2"].StateFile)

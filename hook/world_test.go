@@ -35,7 +35,9 @@ type world struct {
 	front  map[string]*Receiver
 	lines  []string // reports that arrived
 	// cut are front-ends that no ssh reaches.
-	cut       map[string]bool
+	cut map[string]bool
+	// sick are front-ends that cannot take a report.
+	sick      map[string]error
 	journal   []string
 	byTelling int // VMs that were moved or started because oned was told something
 }
@@ -51,7 +53,7 @@ func newWorld(t *testing.T, n int) *world {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, oned.Close()) })
 	w := &world{T: t, now: noon, vms: map[int]string{}, names: map[string]int{}, moving: map[int]bool{}, fates: map[string]Fate{},
-		nodes: map[string]*Delivery{}, oned: oned, front: map[string]*Receiver{}, cut: map[string]bool{}}
+		nodes: map[string]*Delivery{}, oned: oned, front: map[string]*Receiver{}, cut: map[string]bool{}, sick: map[string]error{}}
 	oned.Live(w)
 	oned.Clock(w.clock)
 	for id, name := range nodeNames {
@@ -165,7 +167,7 @@ func (w *world) Send(_ context.Context, frontEnd, line string) (Answer, error) {
 
 // serve is what sshd starts on a front-end.
 func (w *world) serve(frontEnd, line string) Answer {
-	return Serve(context.Background(), line, w, func() (*Receiver, error) { return w.front[frontEnd], nil })
+	return Serve(context.Background(), line, w, func() (*Receiver, error) { return w.front[frontEnd], w.sick[frontEnd] })
 }
 
 // event is what a cluster manager calls on a node.
