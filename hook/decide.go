@@ -134,7 +134,7 @@ func (s Situation) otherHost() Decision {
 	}
 	switch fate := t.Nodes[r.Host]; {
 	case fate != Alive && fate != Fenced:
-		return decision(Retry, "%s, where oned has it, is not proved to be off (%s)", r.Host, orUnknown(fate))
+		return decision(Retry, "%s, where oned has it, is not proved to be off (%s): have the cluster fence it; or look that it is off, then type: onehost offline %[1]s", r.Host, orUnknown(fate))
 	case running && fate == Fenced && !s.LocalMigrate:
 		return decision(Retry, "%s is off, and oned would call its driver there; waits until oned finds that out (or set -l migrate=migrate_local for the driver in oned.conf)", r.Host)
 	case running:

@@ -191,7 +191,7 @@ func (r *Receiver) situation(ctx context.Context, t Truth) (Situation, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Record = recordOf(vm)
+	s.Record, s.Truth = recordOf(vm), t.TakenOffline(hosts)
 	s.Target = hostID(hosts, t.On)
 	return s, nil
 }

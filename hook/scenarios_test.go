@@ -71,6 +71,18 @@ var scenarios = map[string]func(t *testing.T){
 		w.pass(10 * time.Minute)
 		w.mustAgree()
 	},
+	"node killed, and nothing but a person's word says so": func(t *testing.T) {
+		w := newWorld(t, 2)
+		w.die("node1", Lost, "node2")
+		w.pass(20 * time.Minute)
+		require.Empty(t, w.oned.Changes())
+		for _, why := range w.waitFor(0) {
+			assert.Contains(t, why, "onehost offline node1")
+		}
+		w.oned.Put(fakeoned.Hosts, 0, fakeoned.Host(0, "node1", int(opennebula.HostOffline)))
+		w.pass(10 * time.Minute)
+		w.mustAgree()
+	},
 	"crashed and restarted in place": func(t *testing.T) {
 		w := newWorld(t, 2)
 		w.event("node1", 0, "stop")

@@ -57,6 +57,21 @@ type Cluster interface {
 	Where(ctx context.Context, vm int) (Truth, error)
 }
 
+// TakenOffline is the truth with a person's word: a node that does not live, and that oned has
+// OFFLINE (onehost offline), is off as if it had been fenced. Of some clusters no tool tells that
+// a node was fenced.
+func (t Truth) TakenOffline(hosts []opennebula.Host) Truth {
+	nodes := map[string]Fate{}
+	maps.Copy(nodes, t.Nodes)
+	for _, h := range hosts {
+		if h.State == opennebula.HostOffline && nodes[h.Name] != Alive {
+			nodes[h.Name] = Fenced
+		}
+	}
+	t.Nodes = nodes
+	return t
+}
+
 // A report is a truth in one line, the only thing that the key of a node can say:
 //
 //	report/1 vm=42 on=node2 seen=1763728000123456789 alive=node1,node2 fenced=node3 lost=

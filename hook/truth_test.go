@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"one-clvm/opennebula"
 )
 
 const goodReport = "report/1 vm=42 on=node2 seen=1763728000123456789 alive=node1,node2 fenced=node3 lost="
@@ -24,6 +26,18 @@ func TestReport(t *testing.T) {
 	assert.Equal(t, goodReport, line)
 	_, err = Truth{VM: 42, On: "node2", Seen: noon}.Line()
 	assert.ErrorIs(t, err, ErrReport, "a node that is not alive runs nothing")
+}
+
+// A person's word is not believed of a node that lives.
+func TestTakenOffline(t *testing.T) {
+	before := Truth{VM: 42, Nodes: map[string]Fate{"node1": Alive, "node2": Lost}}
+	offline := func(name string) opennebula.Host {
+		return opennebula.Host{Name: name, State: opennebula.HostOffline}
+	}
+	got := before.TakenOffline([]opennebula.Host{offline("node1"), offline("node2"), offline("node3"), {Name: "node4", State: opennebula.HostError}})
+	assert.Equal(t, map[string]Fate{"node1": Alive, "node2": Fenced, "node3": Fenced}, got.Nodes)
+	assert.Equal(t, Lost, before.Nodes["node2"], "what was seen stays what it was")
+	assert.Len(t, Truth{}.TakenOffline([]opennebula.Host{offline("node1")}).Nodes, 1)
 }
 
 // notReports is what the key must not be able to say.

@@ -262,6 +262,21 @@ func (w *world) last(vm int) Answer {
 	return Answer{}
 }
 
+// waitFor is why the nodes that live try a VM again.
+func (w *world) waitFor(vm int) []string {
+	w.Helper()
+	var all []string
+	for name, node := range w.nodes {
+		state, err := ReadState(node.StateFile)
+		require.NoError(w, err)
+		if why := state.Waiting[vm].Why; w.fates[name] == Alive && why != "" {
+			all = append(all, why)
+		}
+	}
+	require.NotEmpty(w, all)
+	return all
+}
+
 // ends are the outcomes of all reports of a VM that have ended.
 func (w *world) ends(vm int) []Outcome {
 	w.Helper()

@@ -24,6 +24,7 @@ type Nodes interface {
 type API interface {
 	VM(ctx context.Context, id int) (*opennebula.VM, error)
 	VMs(ctx context.Context) ([]opennebula.VM, error)
+	Hosts(ctx context.Context) ([]opennebula.Host, error)
 	Do(ctx context.Context, request opennebula.Request) error
 }
 
@@ -43,6 +44,10 @@ func (r *Recoverer) Stuck(ctx context.Context) ([]Stuck, error) {
 		return nil, err
 	}
 	slices.SortFunc(vms, func(a, b opennebula.VM) int { return cmp.Compare(a.ID, b.ID) })
+	hosts, err := r.OneD.Hosts(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var all []Stuck
 	seen := map[int]*audit.State{} // by system datastore; nil: nobody could say
 	for _, listed := range vms {
@@ -56,7 +61,7 @@ func (r *Recoverer) Stuck(ctx context.Context) ([]Stuck, error) {
 		if !waits(vm) {
 			continue // it has ended meanwhile
 		}
-		all = append(all, r.look(ctx, vm, seen))
+		all = append(all, r.look(ctx, vm, hosts, seen))
 	}
 	return all, nil
 }
@@ -67,7 +72,7 @@ func waits(vm *opennebula.VM) bool {
 		vm.State == opennebula.StateActive && vm.LCMState != 0 && vm.LCMState != opennebula.LCMRunning
 }
 
-func (r *Recoverer) look(ctx context.Context, vm *opennebula.VM, seen map[int]*audit.State) Stuck {
+func (r *Recoverer) look(ctx context.Context, vm *opennebula.VM, hosts []opennebula.Host, seen map[int]*audit.State) Stuck {
 	s := Stuck{Version: r.Version, VM: vm.ID, State: vm.State, LCM: vm.LCMState}
 	last := vm.Last()
 	if last == nil {
@@ -80,7 +85,7 @@ func (r *Recoverer) look(ctx context.Context, vm *opennebula.VM, seen map[int]*a
 		state, _ = r.Nodes.Collect(ctx, audit.Target{Datastore: last.DatastoreID}) // nil without an answer
 		seen[last.DatastoreID] = state
 	}
-	s.Facts = Facts{Truth: r.truth(&s, state), Busy: r.Work.of(vm)}
+	s.Facts = Facts{Truth: r.truth(&s, hosts, state), Busy: r.Work.of(vm)}
 	if state != nil {
 		s.Facts.Disks, s.Facts.Checkpoint = disksOf(vm, state), checkpointOf(vm.ID, state)
 	}
@@ -101,14 +106,15 @@ func previous(vm *opennebula.VM) string {
 // truth is the cluster's word, or, for a VM that no cluster has, that of the hypervisors: all
 // of them have to have answered. That no cluster has it is known when those of its hosts have
 // spoken: one that has not might start it the next moment.
-func (r *Recoverer) truth(s *Stuck, state *audit.State) hook.Truth {
+func (r *Recoverer) truth(s *Stuck, hosts []opennebula.Host, state *audit.State) hook.Truth {
 	known := hook.Truth{VM: s.VM, Nodes: map[string]hook.Fate{}}
 	for _, t := range r.Heard.Truths {
 		if t.VM == s.VM {
-			return t
+			return t.TakenOffline(hosts)
 		}
 		maps.Copy(known.Nodes, t.Nodes)
 	}
+	known = known.TakenOffline(hosts)
 	for _, host := range s.hosts() {
 		if !r.Heard.Spoken[host] {
 			known.Doubt = fmt.Sprintf("%s has not said whether a cluster has it: is the node, or one of its cluster, in NODES of hook.conf?", host)
@@ -139,7 +145,7 @@ func (r *Recoverer) truth(s *Stuck, state *audit.State) hook.Truth {
 		}
 	}
 	for _, host := range s.hosts() {
-		if !asked[host] {
+		if !asked[host] && known.Nodes[host] != hook.Fenced {
 			known.Doubt = fmt.Sprintf("%s was not asked: onehost enable %[1]s, or move its VMs away, if it is disabled", host)
 		}
 	}

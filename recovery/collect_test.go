@@ -20,6 +20,7 @@ import (
 // site is oned and the nodes of datastore 100 in one.
 type site struct {
 	vms     map[int]opennebula.VM
+	hosts   []opennebula.Host
 	state   *audit.State
 	collect int
 	calls   []string
@@ -32,6 +33,8 @@ func (s *site) VMs(context.Context) ([]opennebula.VM, error) {
 	}
 	return all, nil
 }
+
+func (s *site) Hosts(context.Context) ([]opennebula.Host, error) { return s.hosts, nil }
 
 func (s *site) VM(_ context.Context, id int) (*opennebula.VM, error) {
 	vm := s.vms[id]
@@ -131,6 +134,24 @@ func TestWhatIsNotKnown(t *testing.T) {
 	vm.History = nil
 	s.vms[42] = vm
 	assert.Equal(t, Person, Decide(one(t, s.recoverer())).Action)
+}
+
+// Where no tool tells of a fencing, a person's word does.
+func TestHostThatIsOffline(t *testing.T) {
+	dead := hook.Truth{VM: 42, Nodes: map[string]hook.Fate{"node1": hook.Alive, "node2": hook.Lost}}
+	s := newSite(11) // EPILOG
+	got := Decide(one(t, s.recoverer(dead)))
+	assert.Equal(t, Wait, got.Action)
+	assert.Contains(t, got.Why, "onehost offline node2")
+	s.hosts = []opennebula.Host{{Name: "node1"}, {Name: "node2", State: opennebula.HostOffline}}
+	assert.Equal(t, Retry, Decide(one(t, s.recoverer(dead))).Action)
+
+	other := dead
+	other.VM = 7
+	s.state.Nodes = s.state.Nodes[:1] // a VM in no cluster: its host is not asked
+	assert.Equal(t, Retry, Decide(one(t, s.recoverer(other))).Action)
+	s.hosts = nil
+	assert.Equal(t, Person, Decide(one(t, s.recoverer(other))).Action)
 }
 
 func TestDisks(t *testing.T) {

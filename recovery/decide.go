@@ -53,7 +53,7 @@ func Decide(s Stuck) Decision {
 	case t.Doubt != "":
 		d = s.person("where it runs is not certain: "+t.Doubt, "vmm-rhcs recover --dry-run")
 	case s.unproved() != "":
-		d = s.wait("%s is not proved to be off: have the cluster fence it; or look that it is off, then type on a node that lives: stonith_admin --confirm %[1]s", s.unproved())
+		d = s.wait("%s is not proved to be off: have the cluster fence it; or look that it is off, then type on a node that lives: stonith_admin --confirm %[1]s, or on the front-end: onehost offline %[1]s", s.unproved())
 	default:
 		d = f(s)
 	}
