@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -179,12 +180,20 @@ func TestAllAsksEachHypervisorOnce(t *testing.T) {
 // nodesBySSH answers for nodes; one that is not there refuses.
 type nodesBySSH struct {
 	answers map[string]string
+	all     *sync.WaitGroup // nobody answers before all are asked
+	mutex   sync.Mutex
 	asked   []string
 }
 
 func (n *nodesBySSH) Run(_ context.Context, c run.Cmd) (run.Result, error) {
 	node := c.Args[len(c.Args)-2]
+	n.mutex.Lock()
 	n.asked = append(n.asked, node)
+	n.mutex.Unlock()
+	if n.all != nil {
+		n.all.Done()
+		n.all.Wait()
+	}
 	if n.answers[node] == "" {
 		return run.Result{}, errors.New("connection refused")
 	}
@@ -201,7 +210,15 @@ func TestRemote(t *testing.T) {
 	require.Len(t, heard.Truths, 1)
 	assert.Equal(t, "n2", heard.Truths[0].On)
 	assert.Equal(t, map[string]bool{"n1": true, "n2": true, "n3": true}, heard.Spoken)
-	assert.Equal(t, []string{"n1", "n2"}, ssh.asked)
+	assert.ElementsMatch(t, remote.Nodes, ssh.asked)
+	for range 2 { // n3 says the same
+		ssh.all, ssh.answers["n3"] = &sync.WaitGroup{}, ssh.answers["n2"]
+		ssh.all.Add(len(remote.Nodes))
+		heard, err = remote.All(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, heard.Truths, 1, "one answer speaks for a cluster")
+	}
+	ssh.all = nil
 
 	remote.Nodes = append(remote.Nodes, "other")
 	heard, err = remote.All(t.Context())

@@ -56,9 +56,9 @@ type Receiver struct {
 	Journal  entrance.Journal
 }
 
-// maxAge is how old a report may be, or how far in the future by the clock of another node.
+// MaxAge is how old a report may be, or how far in the future by the clock of another node.
 // What is older is not told any more: the VM may be elsewhere by now.
-const maxAge = 2 * time.Minute
+const MaxAge = 2 * time.Minute
 
 // Serve is the forced command of a node's key: command is what that node wanted to have run.
 // Anything but a report, or a ping, is refused and goes into the journal; only for a report
@@ -85,7 +85,7 @@ func Serve(ctx context.Context, command string, journal entrance.Journal, receiv
 func (r *Receiver) Receive(ctx context.Context, t Truth) Answer { return r.receive(ctx, t, true) }
 
 func (r *Receiver) receive(ctx context.Context, t Truth, anew bool) Answer {
-	if age := r.Now().Sub(t.Seen); age > maxAge || age < -maxAge {
+	if age := r.Now().Sub(t.Seen); age > MaxAge || age < -MaxAge {
 		return r.answer(t, Answer{Retry, fmt.Sprintf("seen %s ago by this clock, which is not now: look again, and see whether the clocks agree", age.Round(time.Second))})
 	}
 	told, unlock, err := r.lock(t.VM)

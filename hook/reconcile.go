@@ -2,12 +2,15 @@ package hook
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"one-clvm/internal/failpoint"
+	"one-clvm/opennebula"
 )
 
 // Finding is a VM whose record and truth were compared.
@@ -28,6 +31,8 @@ type Reconciled struct {
 	At            time.Time `json:"at"`
 	VMs           int       `json:"vms"`
 	Disagreements []Finding `json:"disagreements"`
+	// Silent is who could not be asked, and why, a line each: their VMs were not compared.
+	Silent []string `json:"silent,omitempty"`
 }
 
 func reconciledFile(stateDir string) string { return filepath.Join(stateDir, "reconciled.json") }
@@ -38,10 +43,17 @@ func ReadReconciled(stateDir string) (Reconciled, error) {
 	return last, readJSON(reconciledFile(stateDir), &last)
 }
 
-// Remember keeps findings for status. A crash (failpoint reconcile.told) leaves the older ones.
-func (r *Receiver) Remember(found []Finding) error {
+// Remember keeps findings for status, and the error of who could not be asked. A crash (failpoint
+// reconcile.told) leaves the older ones.
+func (r *Receiver) Remember(found []Finding, silent error) error {
+	last := Reconciled{At: r.Now(), VMs: len(found), Disagreements: Disagreements(found)}
+	if silent != nil {
+		for line := range strings.Lines(silent.Error()) {
+			last.Silent = append(last.Silent, opennebula.Sanitize(strings.TrimSpace(line)))
+		}
+	}
 	failpoint.Hit("reconcile.told")
-	return writeJSON(reconciledFile(r.StateDir), Reconciled{r.Now(), len(found), Disagreements(found)})
+	return writeJSON(reconciledFile(r.StateDir), last)
 }
 
 // Disagreements are the findings that are not right yet.
@@ -50,17 +62,24 @@ func Disagreements(found []Finding) []Finding {
 }
 
 // Reconcile compares oned's record of every VM with the truth, and brings it there in the
-// way that a report does, unless dryRun. With an error, the findings are of some VMs.
+// way that a report does, unless dryRun. A VM that oned does not tell of is left to the next
+// time, and in the error; without any answer of oned the findings are of some VMs.
 func (r *Receiver) Reconcile(ctx context.Context, truths []Truth, dryRun bool) ([]Finding, error) {
 	truths = slices.SortedFunc(slices.Values(truths), func(a, b Truth) int { return a.VM - b.VM })
 	var found []Finding
+	var failed []error
 	for _, t := range truths {
 		if err := ctx.Err(); err != nil {
-			return found, err
+			return found, errors.Join(append(failed, err)...)
 		}
 		s, err := r.situation(ctx, t)
+		if errors.Is(err, opennebula.ErrUnreachable) {
+			return found, errors.Join(append(failed, err)...)
+		}
 		if err != nil {
-			return found, err
+			failed = append(failed, fmt.Errorf("VM %d: %w", t.VM, err))
+			found = append(found, Finding{VM: t.VM, On: t.On, Outcome: Retry, Why: err.Error()})
+			continue
 		}
 		f := finding(s)
 		if !dryRun && t.Doubt == "" && (f.Disagrees() || r.asked(t.VM)) {
@@ -69,7 +88,7 @@ func (r *Receiver) Reconcile(ctx context.Context, truths []Truth, dryRun bool) (
 		}
 		found = append(found, f)
 	}
-	return found, nil
+	return found, errors.Join(failed...)
 }
 
 // asked says whether oned was called for the VM, and nobody has seen yet that it helped.

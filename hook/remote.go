@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
+	"sync"
 
 	"one-clvm/hook/entrance"
 	"one-clvm/internal/run"
@@ -24,8 +24,9 @@ type Remote struct {
 // reads.
 const whereCommand = "sudo -n /usr/libexec/one-clvm/one-migrate-hook where"
 
-// whereLimit bounds one node's answer: its cluster and all hypervisors are asked.
-const whereLimit = 2 * time.Minute
+// whereLimit bounds one node's answer: its cluster and all hypervisors are asked. What the
+// others have said must not be older than MaxAge when a sick one is given up.
+const whereLimit = MaxAge / 2
 
 // maxTruths bounds an answer, bytes: 20,000 VMs in a cluster of a few nodes.
 const maxTruths = 16 << 20
@@ -38,33 +39,38 @@ type Heard struct {
 	Spoken map[string]bool
 }
 
-// All asks the nodes in turn, but for those of a cluster that has answered. With an error,
-// what was heard is of the other clusters.
+// All asks all nodes at once, so that one that hangs makes the others' answers no older than it
+// must; of each cluster the first answer counts, in the order of Nodes. With an error, what was
+// heard is of the other clusters.
 func (r *Remote) All(ctx context.Context) (Heard, error) {
 	spoken := map[string]bool{}
 	all := Heard{Spoken: spoken}
 	if len(r.Nodes) == 0 {
 		return all, fmt.Errorf("%w: set NODES in hook.conf to nodes of the cluster", ErrNoCluster)
 	}
-	silent := map[string]error{}
-	for _, node := range r.Nodes {
-		if spoken[node] {
+	answers, silent := make([]Whereabouts, len(r.Nodes)), make([]error, len(r.Nodes))
+	var asking sync.WaitGroup
+	for i, node := range r.Nodes {
+		asking.Add(1)
+		go func() {
+			defer asking.Done()
+			answers[i], silent[i] = r.ask(ctx, node)
+		}()
+	}
+	asking.Wait()
+	for i, node := range r.Nodes {
+		if silent[i] != nil || spoken[node] {
 			continue
 		}
-		w, err := r.ask(ctx, node)
-		if err != nil {
-			silent[node] = err
-			continue
-		}
-		for _, name := range w.Nodes {
+		for _, name := range answers[i].Nodes {
 			spoken[name] = true
 		}
-		all.Truths = append(all.Truths, w.Truths...)
+		all.Truths = append(all.Truths, answers[i].Truths...)
 	}
 	var errs []error
-	for _, node := range r.Nodes {
-		if silent[node] != nil && !spoken[node] {
-			errs = append(errs, fmt.Errorf("node %s: %w", node, silent[node]))
+	for i, node := range r.Nodes {
+		if silent[i] != nil && !spoken[node] {
+			errs = append(errs, fmt.Errorf("node %s: %w", node, silent[i]))
 		}
 	}
 	return all, errors.Join(errs...)

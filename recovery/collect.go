@@ -37,7 +37,8 @@ type Recoverer struct {
 	Work    Work       // what still works on this front-end
 }
 
-// Stuck collects what is known of all VMs that oned waits for. It changes nothing.
+// Stuck collects what is known of all VMs that oned waits for. It changes nothing. With an error
+// it is of those that oned tells of.
 func (r *Recoverer) Stuck(ctx context.Context) ([]Stuck, error) {
 	vms, err := r.OneD.VMs(ctx)
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,11 +70,16 @@ func TestStatusOfAFrontEnd(t *testing.T) {
 	assert.Contains(t, stdout, "spool: 0 events")
 
 	r := hook.Receiver{StateDir: filepath.Join(filepath.Dir(s.Dir), "state"), Now: time.Now}
-	require.NoError(t, r.Remember([]hook.Finding{{VM: 42, Outcome: hook.Person, Why: "it runs"}, {VM: 43, Outcome: hook.Nothing}}))
+	require.NoError(t, r.Remember([]hook.Finding{{VM: 42, Outcome: hook.Person, Why: "it runs"}, {VM: 43, Outcome: hook.Nothing}}, nil))
 	status, stdout, stderr = called("", "status")
 	assert.Equal(t, 1, status)
 	assert.Contains(t, stdout, "2 VMs, 1 disagreements")
 	assert.Contains(t, stderr, "1 disagreements are left")
+
+	require.NoError(t, r.Remember(nil, errors.Join(errors.New("node n3: timeout"), errors.New("node n4: no quorum"))))
+	status, stdout, _ = called("", "status")
+	assert.Equal(t, 1, status, "their VMs were not compared")
+	assert.Contains(t, stdout, "node n4: no quorum")
 }
 
 func TestNotConfiguredForACluster(t *testing.T) {

@@ -86,10 +86,11 @@ func reconcile(ctx context.Context, journal entrance.Journal, dryRun bool) ([]ho
 	}
 	heard, silent := (&hook.Remote{Runner: run.Exec{}, Nodes: cfg.List("NODES")}).All(ctx)
 	found, err := receiver.Reconcile(ctx, heard.Truths, dryRun)
-	if err == nil && silent == nil && !dryRun {
-		err = receiver.Remember(found)
+	err = errors.Join(silent, err)
+	if !dryRun {
+		err = errors.Join(err, receiver.Remember(found, err))
 	}
-	return found, errors.Join(silent, err)
+	return found, err
 }
 
 func printFindings(found []hook.Finding, asJSON bool, io command.Stdio) error {

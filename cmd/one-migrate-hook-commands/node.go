@@ -168,8 +168,9 @@ func setupStatus(flags *pflag.FlagSet) command.Action {
 		} else {
 			err = s.print(io)
 		}
-		if left := len(s.Reconciled.Disagreements); err == nil && s.Spool+left > 0 {
-			err = fmt.Errorf("%w: %d events wait in the spool, %d disagreements are left", command.ErrFindings, s.Spool, left)
+		left, silent := len(s.Reconciled.Disagreements), len(s.Reconciled.Silent)
+		if err == nil && s.Spool+left+silent > 0 {
+			err = fmt.Errorf("%w: %d events wait in the spool, %d disagreements are left, %d could not be asked", command.ErrFindings, s.Spool, left, silent)
 		}
 		return err
 	}
@@ -211,6 +212,9 @@ func (s status) print(io command.Stdio) error {
 		fmt.Fprintf(table, "reconciled %s\t%d VMs, %d disagreements\t\n", last.At.Format(time.RFC3339), last.VMs, len(last.Disagreements))
 		for _, f := range last.Disagreements {
 			fmt.Fprintf(table, "VM %d\t%s %s, really on %q\t%s %s\n", f.VM, f.Host, f.State, f.On, f.Outcome, f.Why)
+		}
+		for _, line := range last.Silent {
+			fmt.Fprintf(table, "not asked\t%s\t\n", line)
 		}
 	}
 	return table.Flush()
