@@ -3,10 +3,12 @@ package recovery
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"one-clvm/agent"
 	"one-clvm/audit"
@@ -33,8 +35,18 @@ type Recoverer struct {
 	OneD    API
 	Version opennebula.Version
 	Nodes   Nodes
-	Heard   hook.Heard // from the clusters; a VM may be in none
-	Work    Work       // what still works on this front-end
+	// Clusters are asked where their VMs are; a VM may be in none.
+	Clusters func(ctx context.Context) hook.Heard
+	Work     Work // what still works on this front-end
+	Now      func() time.Time
+}
+
+// seen is what all others have said.
+type seen struct {
+	hosts  []opennebula.Host
+	at     time.Time            // before the nodes were asked
+	states map[int]*audit.State // by system datastore; nil: nobody could say
+	heard  hook.Heard
 }
 
 // Stuck collects what is known of all VMs that oned waits for. It changes nothing. With an error
@@ -45,26 +57,55 @@ func (r *Recoverer) Stuck(ctx context.Context) ([]Stuck, error) {
 		return nil, err
 	}
 	slices.SortFunc(vms, func(a, b opennebula.VM) int { return cmp.Compare(a.ID, b.ID) })
-	hosts, err := r.OneD.Hosts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var all []Stuck
-	seen := map[int]*audit.State{} // by system datastore; nil: nobody could say
+	var waiting []*opennebula.VM
+	var failed []error
 	for _, listed := range vms {
 		if !waits(&listed) {
 			continue
 		}
 		vm, err := r.OneD.VM(ctx, listed.ID)
-		if err != nil {
-			return all, err
+		switch {
+		case errors.Is(err, opennebula.ErrUnreachable):
+			return nil, err
+		case err != nil:
+			failed = append(failed, fmt.Errorf("VM %d: %w", listed.ID, err))
+		case waits(vm): // else it has ended meanwhile
+			waiting = append(waiting, vm)
 		}
-		if !waits(vm) {
-			continue // it has ended meanwhile
-		}
-		all = append(all, r.look(ctx, vm, hosts, seen))
 	}
-	return all, nil
+	if len(waiting) == 0 {
+		return nil, errors.Join(failed...)
+	}
+	said, err := r.ask(ctx, waiting)
+	if err != nil {
+		return nil, errors.Join(append(failed, err)...)
+	}
+	var all []Stuck
+	for _, vm := range waiting {
+		all = append(all, r.look(vm, said))
+	}
+	return all, errors.Join(failed...)
+}
+
+// ask hears everybody. The clusters come last: where a VM runs changes soonest, and is believed
+// for hook.MaxAge alone.
+func (r *Recoverer) ask(ctx context.Context, waiting []*opennebula.VM) (*seen, error) {
+	hosts, err := r.OneD.Hosts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	said := &seen{hosts: hosts, at: r.Now(), states: map[int]*audit.State{}}
+	for _, vm := range waiting {
+		last := vm.Last()
+		if last == nil {
+			continue
+		}
+		if _, looked := said.states[last.DatastoreID]; !looked {
+			said.states[last.DatastoreID], _ = r.Nodes.Collect(ctx, audit.Target{Datastore: last.DatastoreID}) // nil without an answer
+		}
+	}
+	said.heard = r.Clusters(ctx)
+	return said, nil
 }
 
 // waits: oned waits for a driver, or for a person after a driver's failure.
@@ -73,7 +114,7 @@ func waits(vm *opennebula.VM) bool {
 		vm.State == opennebula.StateActive && vm.LCMState != 0 && vm.LCMState != opennebula.LCMRunning
 }
 
-func (r *Recoverer) look(ctx context.Context, vm *opennebula.VM, hosts []opennebula.Host, seen map[int]*audit.State) Stuck {
+func (r *Recoverer) look(vm *opennebula.VM, said *seen) Stuck {
 	s := Stuck{Version: r.Version, VM: vm.ID, State: vm.State, LCM: vm.LCMState}
 	last := vm.Last()
 	if last == nil {
@@ -81,12 +122,8 @@ func (r *Recoverer) look(ctx context.Context, vm *opennebula.VM, hosts []openneb
 		return s
 	}
 	s.Host, s.Previous = last.Hostname, previous(vm)
-	state, looked := seen[last.DatastoreID]
-	if !looked {
-		state, _ = r.Nodes.Collect(ctx, audit.Target{Datastore: last.DatastoreID}) // nil without an answer
-		seen[last.DatastoreID] = state
-	}
-	s.Facts = Facts{Truth: r.truth(&s, hosts, state), Busy: r.Work.of(vm)}
+	state := said.states[last.DatastoreID]
+	s.Facts = Facts{Truth: said.truth(&s, state), Busy: r.Work.of(vm)}
 	if state != nil {
 		s.Facts.Disks, s.Facts.Checkpoint = disksOf(vm, state), checkpointOf(vm.ID, state)
 	}
@@ -107,17 +144,17 @@ func previous(vm *opennebula.VM) string {
 // truth is the cluster's word, or, for a VM that no cluster has, that of the hypervisors: all
 // of them have to have answered. That no cluster has it is known when those of its hosts have
 // spoken: one that has not might start it the next moment.
-func (r *Recoverer) truth(s *Stuck, hosts []opennebula.Host, state *audit.State) hook.Truth {
-	known := hook.Truth{VM: s.VM, Nodes: map[string]hook.Fate{}}
-	for _, t := range r.Heard.Truths {
+func (said *seen) truth(s *Stuck, state *audit.State) hook.Truth {
+	known := hook.Truth{VM: s.VM, Nodes: map[string]hook.Fate{}, Seen: said.at}
+	for _, t := range said.heard.Truths {
 		if t.VM == s.VM {
-			return t.TakenOffline(hosts)
+			return t.TakenOffline(said.hosts)
 		}
 		maps.Copy(known.Nodes, t.Nodes)
 	}
-	known = known.TakenOffline(hosts)
+	known = known.TakenOffline(said.hosts)
 	for _, host := range s.hosts() {
-		if !r.Heard.Spoken[host] {
+		if !said.heard.Spoken[host] {
 			known.Doubt = fmt.Sprintf("%s has not said whether a cluster has it: is the node, or one of its cluster, in NODES of hook.conf?", host)
 			return known
 		}

@@ -21,6 +21,9 @@ import (
 type site struct {
 	vms     map[int]opennebula.VM
 	hosts   []opennebula.Host
+	deaf    int // the VM that it does not tell of
+	heard   hook.Heard
+	now     time.Time
 	state   *audit.State
 	collect int
 	calls   []string
@@ -37,6 +40,9 @@ func (s *site) VMs(context.Context) ([]opennebula.VM, error) {
 func (s *site) Hosts(context.Context) ([]opennebula.Host, error) { return s.hosts, nil }
 
 func (s *site) VM(_ context.Context, id int) (*opennebula.VM, error) {
+	if id == s.deaf {
+		return nil, errors.New("its document is cut off")
+	}
 	vm := s.vms[id]
 	return &vm, nil
 }
@@ -48,6 +54,7 @@ func (s *site) Do(_ context.Context, request opennebula.Request) error {
 
 func (s *site) Collect(_ context.Context, t audit.Target) (*audit.State, error) {
 	s.collect++
+	s.now = s.now.Add(time.Second)
 	if t.Datastore != 100 || s.state == nil {
 		return nil, errors.New("no node has answered")
 	}
@@ -60,7 +67,7 @@ func newSite(lcm opennebula.LCMState) *site {
 		Disks:   []opennebula.Disk{{ID: 0, TMMAD: "clvm"}, {ID: 1, ImageID: opennebula.None}, {ID: 2, TMMAD: "ceph"}},
 		History: []opennebula.History{{Seq: 0, Hostname: "node1", DatastoreID: 100, TMMAD: "clvm"}, {Seq: 1, Hostname: "node2", DatastoreID: 100, TMMAD: "clvm"}},
 	}
-	s := &site{vms: map[int]opennebula.VM{42: vm, 7: {ID: 7, State: opennebula.StateActive, LCMState: opennebula.LCMRunning}}, state: &audit.State{}}
+	s := &site{vms: map[int]opennebula.VM{42: vm, 7: {ID: 7, State: opennebula.StateActive, LCMState: opennebula.LCMRunning}}, state: &audit.State{}, now: noon}
 	volumes := []lvm.Volume{volume(42, 0), volume(42, 1), volume(7, 0, lvm.TagBuilding)}
 	for _, name := range []string{"node1", "node2"} {
 		home := agent.Home{DS: 100, VM: 42, Files: []string{agent.CheckpointName}, Checkpoint: agent.CheckpointSaved}
@@ -74,9 +81,14 @@ func volume(vm, disk int, tags ...string) lvm.Volume {
 }
 
 func (s *site) recoverer(truths ...hook.Truth) *Recoverer {
-	heard := hook.Heard{Truths: truths, Spoken: map[string]bool{"node1": true, "node2": true}}
-	return &Recoverer{OneD: s, Version: newest, Nodes: s, Heard: heard, Work: Work{LastLine: func(int) time.Time { return time.Time{} }}}
+	s.heard = hook.Heard{Truths: truths, Spoken: map[string]bool{"node1": true, "node2": true}}
+	return &Recoverer{
+		OneD: s, Version: newest, Nodes: s, Clusters: func(context.Context) hook.Heard { return s.heard },
+		Work: Work{LastLine: func(int) time.Time { return time.Time{} }}, Now: func() time.Time { return s.now },
+	}
 }
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func one(t *testing.T, r *Recoverer) Stuck {
 	t.Helper()
@@ -91,7 +103,7 @@ func TestFactsOfAStuckVM(t *testing.T) {
 	got := one(t, s.recoverer())
 	assert.Equal(t, []any{42, "BOOT_MIGRATE", "node2", "node1"}, []any{got.VM, got.Name(), got.Host, got.Previous})
 	assert.Equal(t, []any{Whole, Saved, ""}, []any{got.Facts.Disks, got.Facts.Checkpoint, got.Facts.Busy})
-	assert.Equal(t, hook.Truth{VM: 42, Nodes: map[string]hook.Fate{"node1": hook.Alive, "node2": hook.Alive}}, got.Facts.Truth)
+	assert.Equal(t, hook.Truth{VM: 42, Seen: noon, Nodes: map[string]hook.Fate{"node1": hook.Alive, "node2": hook.Alive}}, got.Facts.Truth)
 	assert.Equal(t, Retry, Decide(got).Action)
 
 	other := hook.Truth{VM: 42, On: "node2", Nodes: map[string]hook.Fate{"node2": hook.Alive}}
@@ -117,14 +129,14 @@ func TestWhatIsNotKnown(t *testing.T) {
 		assert.NotEmpty(t, got.Facts.Truth.Doubt, name)
 		assert.Equal(t, Person, Decide(got).Action, name)
 	}
-	for name, spoil := range map[string]func(s *site, heard *hook.Heard){
-		"its host's cluster does not speak":    func(_ *site, heard *hook.Heard) { delete(heard.Spoken, "node2") },
-		"nor that of its host before":          func(_ *site, heard *hook.Heard) { delete(heard.Spoken, "node1") },
-		"a host that is disabled is not asked": func(s *site, _ *hook.Heard) { s.state.Nodes = s.state.Nodes[1:] },
+	for name, spoil := range map[string]func(s *site){
+		"its host's cluster does not speak":    func(s *site) { delete(s.heard.Spoken, "node2") },
+		"nor that of its host before":          func(s *site) { delete(s.heard.Spoken, "node1") },
+		"a host that is disabled is not asked": func(s *site) { s.state.Nodes = s.state.Nodes[1:] },
 	} {
 		s := newSite(2)
 		r := s.recoverer()
-		spoil(s, &r.Heard)
+		spoil(s)
 		got := one(t, r)
 		assert.NotEmpty(t, got.Facts.Truth.Doubt, name)
 		assert.Equal(t, Person, Decide(got).Action, name)
@@ -205,6 +217,35 @@ func TestNodesAreAskedOnce(t *testing.T) {
 	require.Len(t, all, 2)
 	assert.Equal(t, []int{42, 43}, []int{all[0].VM, all[1].VM})
 	assert.Equal(t, 1, s.collect)
+}
+
+// A VM that oned cannot tell of does not hide the others.
+func TestOneVMIsNotTold(t *testing.T) {
+	s := newSite(2)
+	vm := s.vms[42]
+	for _, id := range []int{41, 43} {
+		vm.ID = id
+		s.vms[id] = vm
+	}
+	s.deaf = 42
+	all, err := s.recoverer().Stuck(t.Context())
+	require.ErrorContains(t, err, "VM 42: its document is cut off")
+	require.Len(t, all, 2)
+	assert.Equal(t, []int{41, 43}, []int{all[0].VM, all[1].VM})
+}
+
+// What was seen minutes ago is not acted on: the cluster may have started the VM since.
+func TestRecoverWhatWasSeenLongAgo(t *testing.T) {
+	s := newSite(35)
+	r := s.recoverer()
+	stuck := one(t, r)
+	for _, wrong := range []time.Duration{hook.MaxAge + time.Second, -hook.MaxAge - time.Second} {
+		s.now = stuck.Facts.Truth.Seen.Add(wrong)
+		require.ErrorIs(t, r.Recover(t.Context(), stuck, Decide(stuck)), ErrOld)
+	}
+	assert.Empty(t, s.calls)
+	s.now = stuck.Facts.Truth.Seen.Add(hook.MaxAge)
+	require.NoError(t, r.Recover(t.Context(), stuck, Decide(stuck)))
 }
 
 func TestRecover(t *testing.T) {

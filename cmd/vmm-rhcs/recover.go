@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -29,19 +30,25 @@ func setupRecover(flags *pflag.FlagSet) command.Action {
 	asJSON := flags.Bool("json", false, "for programs")
 	hung := flags.Bool("hung", false, "what oned has begun since it was started is not at work either")
 	return func(ctx context.Context, _ []string, io command.Stdio) error {
-		r, err := newRecoverer(ctx, *hung, io)
+		r, err := newRecoverer(*hung, io)
 		if err != nil {
 			return fmt.Errorf("%w: %w", command.ErrCouldNotLook, err)
 		}
-		stuck, err := r.Stuck(ctx)
-		if err != nil {
-			return fmt.Errorf("%w: %w", command.ErrCouldNotLook, err)
+		stuck, failed := r.Stuck(ctx)
+		if failed != nil {
+			failed = fmt.Errorf("%w: %w", command.ErrCouldNotLook, failed)
+		}
+		if failed != nil && len(stuck) == 0 {
+			return failed
 		}
 		found := recoverAll(ctx, r, stuck, *dryRun)
 		if *asJSON {
 			err = json.NewEncoder(io.Out).Encode(found)
 		} else {
 			err = printRecovered(found, io)
+		}
+		if failed != nil {
+			return errors.Join(err, failed)
 		}
 		if left := unrecovered(found); err == nil && left > 0 {
 			err = fmt.Errorf("%w: %d of %d stuck VMs", command.ErrFindings, left, len(found))
@@ -50,7 +57,7 @@ func setupRecover(flags *pflag.FlagSet) command.Action {
 	}
 }
 
-func newRecoverer(ctx context.Context, hung bool, io command.Stdio) (*recovery.Recoverer, error) {
+func newRecoverer(hung bool, io command.Stdio) (*recovery.Recoverer, error) {
 	cfg, err := cxmrc.LoadFound()
 	if err != nil {
 		return nil, err
@@ -77,16 +84,19 @@ func newRecoverer(ctx context.Context, hung bool, io command.Stdio) (*recovery.R
 	}
 	work.Hung = hung
 	remote := &hook.Remote{Runner: programs, Nodes: hookConf.List("NODES")}
-	heard, err := remote.All(ctx)
-	if err != nil { // the VMs of the nodes that it did not hear of are then a person's
-		fmt.Fprintf(io.Err, "vmm-rhcs recover: %v\n", err)
+	clusters := func(ctx context.Context) hook.Heard {
+		heard, err := remote.All(ctx)
+		if err != nil { // the VMs of the nodes that it did not hear of are then a person's
+			fmt.Fprintf(io.Err, "vmm-rhcs recover: %v\n", err)
+		}
+		return heard
 	}
 	client := &agent.Client{Runner: programs, Version: version.String(), StallTimeout: time.Duration(cfg.Int("STALL_TIMEOUT")) * time.Second}
 	nodes := &audit.Auditor{Records: oned, Driver: &plan.Driver{
 		Config: cfg, Records: oned, Agents: plan.Connection{Client: client, Config: cfg}, Runner: programs,
 		Report: opennebula.NewReporter(io.Err, release), Stdin: io.In, Stdout: io.Out, Stderr: io.Err,
 	}}
-	return &recovery.Recoverer{OneD: oned, Version: release, Nodes: nodes, Heard: heard, Work: work}, nil
+	return &recovery.Recoverer{OneD: oned, Version: release, Nodes: nodes, Clusters: clusters, Work: work, Now: time.Now}, nil
 }
 
 // recovered is a stuck VM and what became of it.
