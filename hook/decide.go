@@ -135,6 +135,11 @@ func (s Situation) otherHost() Decision {
 	switch fate := t.Nodes[r.Host]; {
 	case fate != Alive && fate != Fenced:
 		return decision(Retry, "%s, where oned has it, is not proved to be off (%s): have the cluster fence it; or look that it is off, then type: onehost offline %[1]s", r.Host, orUnknown(fate))
+	case fate == Fenced && (running || unknown) && !s.Version.AtLeast(4, 10, 0):
+		return decision(Person, "it runs on %s, and %s, where oned has it, is off: a migration would fail there, as this OpenNebula needs it at its end, too; "+
+			"once that node is back, type on a node: one-migrate-hook report %d", t.On, r.Host, t.VM)
+	case running && fate == Fenced && !s.Version.AtLeast(4, 14, 0):
+		return decision(Retry, "%s is off, where this OpenNebula would have a live migration fail; waits until oned finds that out", r.Host)
 	case running && fate == Fenced && !s.LocalMigrate:
 		return decision(Retry, "%s is off, and oned would call its driver there; waits until oned finds that out (or set -l migrate=migrate_local for the driver in oned.conf)", r.Host)
 	case running:

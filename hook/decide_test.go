@@ -108,6 +108,23 @@ func TestDecisions(t *testing.T) {
 	assert.Equal(t, string(want), out.String(), "if this is what you want: go test ./hook -run Decisions -update")
 }
 
+// Before 4.14 a migration away from a dead node fails at that one.
+func TestOldOnesMigrateFromTheLivingAlone(t *testing.T) {
+	for text, want := range map[string]map[opennebula.LCMState]Outcome{
+		"3.8": {opennebula.LCMRunning: Person, opennebula.LCMUnknown: Person}, "4.8": {opennebula.LCMRunning: Person, opennebula.LCMUnknown: Person},
+		"4.10": {opennebula.LCMRunning: Retry, opennebula.LCMUnknown: Act}, "4.12": {opennebula.LCMRunning: Retry, opennebula.LCMUnknown: Act},
+		"4.14": {opennebula.LCMRunning: Act, opennebula.LCMUnknown: Act},
+	} {
+		version, err := opennebula.ParseVersion(text)
+		require.NoError(t, err)
+		for lcm, outcome := range want {
+			s := Situation{Version: version, Record: Record{Known: true, State: opennebula.StateActive, LCM: lcm, Host: "node1"}, Truth: places()[3].truth, Target: 1, LocalMigrate: true}
+			require.Equal(t, Fenced, s.Truth.Nodes["node1"])
+			assert.Equal(t, outcome, Decide(s).Outcome, "%s, %s", text, lcm)
+		}
+	}
+}
+
 // What must hold for every row, whatever the table says.
 func TestNoDecisionIsDangerous(t *testing.T) {
 	for _, record := range states() {
