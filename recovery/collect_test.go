@@ -271,12 +271,21 @@ func TestWork(t *testing.T) {
 	assert.NotEmpty(t, Work{OnedStart: start, LastLine: later}.of(vm))
 	assert.Empty(t, Work{OnedStart: start, LastLine: before}.of(vm))
 	assert.Empty(t, Work{OnedStart: start, LastLine: later, Hung: true}.of(vm))
+	silent := func(int) time.Time { return time.Time{} } // oned logs to syslog
+	for since, busy := range map[time.Time]bool{start.Add(time.Minute): true, start.Add(-time.Minute): false, {}: false} {
+		begun := *vm
+		begun.History = []opennebula.History{{Seq: 0, Since: start.Add(time.Hour)}, {Seq: 1, Since: since}}
+		assert.Equal(t, busy, Work{OnedStart: start, LastLine: silent}.of(&begun) != "")
+		assert.Empty(t, Work{OnedStart: start, LastLine: before}.of(&begun), "its log says more")
+	}
+	assert.Empty(t, Work{OnedStart: start, LastLine: silent}.of(vm))
 	failed := &opennebula.VM{ID: 42, State: opennebula.StateActive, LCMState: 36}
 	assert.Empty(t, Work{OnedStart: start, LastLine: later}.of(failed), "oned waits for a person")
 	for line, busy := range map[string]bool{
 		"/var/lib/one/remotes/tm/clvm/clone fe:/i node1:/ds/100/42/disk.0 42 1":   true,
 		"ssh node1 /var/tmp/one/vmm/rhcs/deploy '/ds/100/42/deployment.0' 42":     true,
 		"/var/lib/one/remotes/tm/clvm/clone fe:/i node1:/ds/100/421/disk.0 421 1": false,
+		"ssh node1 /var/tmp/one/vnm/bridge/clean 42":                              true,
 		"vi /tmp/42": false,
 	} {
 		w := Work{Processes: []Process{{PID: 9, Name: "p", Command: []string{line}}}, Hung: true, LastLine: later}

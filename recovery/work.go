@@ -44,17 +44,26 @@ func (w Work) of(vm *opennebula.VM) string {
 	if waitsForPerson || w.Hung || w.OnedStart.IsZero() {
 		return ""
 	}
-	if last := w.LastLine(vm.ID); last.After(w.OnedStart) {
+	if last := w.lastSign(vm); last.After(w.OnedStart) {
 		return fmt.Sprintf("oned, which began this at %s and runs since %s (if its driver hangs: --hung),", last.Format(time.DateTime), w.OnedStart.Format(time.DateTime))
 	}
 	return ""
 }
 
-// isDriver: a script of the transfer managers or of a hypervisor's driver, or the suite's
-// programs.
+// lastSign is when oned last showed that it deals with a VM: by its log, or, where it writes none
+// (LOG with SYSTEM="syslog"), by the VM's record.
+func (w Work) lastSign(vm *opennebula.VM) time.Time {
+	if line := w.LastLine(vm.ID); !line.IsZero() || vm.Last() == nil {
+		return line
+	}
+	return vm.Last().Since
+}
+
+// isDriver: a script of the transfer managers, of a hypervisor's or of network drivers, or the
+// suite's programs.
 func isDriver(command []string) bool {
 	return slices.ContainsFunc(command, func(word string) bool {
-		return strings.Contains(word, "/tm/") || strings.Contains(word, "/vmm/") || strings.Contains(word, "tm-clvm") || strings.Contains(word, "vmm-rhcs")
+		return strings.Contains(word, "/tm/") || strings.Contains(word, "/vmm/") || strings.Contains(word, "/vnm/") || strings.Contains(word, "tm-clvm") || strings.Contains(word, "vmm-rhcs")
 	})
 }
 
