@@ -284,7 +284,8 @@ func TestHookOnPacemaker(t *testing.T) {
 	})
 	h.scenario("h: oned is migrating the same VM", func() {
 		h.oned.Begin(first, two.Name)
-		h.move(two, first) // meanwhile, by the cluster
+		h.windowVerb("premigrate", one.Name, two.Name, first)
+		h.move(two, first) // meanwhile, by the cluster: into the open window
 		h.deliver(two)
 		assert.NotEmpty(h, h.waiting(two), "left alone")
 		h.told(two, 0, first)
