@@ -45,7 +45,7 @@ func Decide(s Stuck) Decision {
 	t := s.Facts.Truth
 	switch {
 	case !known:
-		d = s.person("oned waits for nothing that a recovery could end here", "onevm show %d", s.VM)
+		d = s.nothing()
 	case s.Facts.Busy != "":
 		d = s.wait("%s is still at work", s.Facts.Busy)
 	case t.Moving:
@@ -58,6 +58,10 @@ func Decide(s Stuck) Decision {
 		d = f(s)
 	}
 	return s.possible(d)
+}
+
+func (s Stuck) nothing() Decision {
+	return s.person("oned waits for nothing that a recovery could end here", "onevm show %d", s.VM)
 }
 
 // unproved is a node that the VM may still be on or use its disks from: one that neither
@@ -132,6 +136,7 @@ var families = func() map[opennebula.LCMState]family {
 		{epilog, []opennebula.LCMState{10, 11, 30, 40, 41, 42}},
 		{cleanup, []opennebula.LCMState{15, 23}},
 		{unknown, []opennebula.LCMState{16}},
+		{failing, []opennebula.LCMState{14}},
 		{onDisks, []opennebula.LCMState{26, 27, 28, 62, 63, 64, 67, 68, 69, 70, 71}},
 		{onSnapshots, []opennebula.LCMState{51, 52, 53, 54, 55, 56, 57, 58, 59}},
 		{onDevices, []opennebula.LCMState{17, 24, 25, 33, 34, 65, 66}},

@@ -95,6 +95,13 @@ func TestDecisions(t *testing.T) {
 	prolog := stuck(1, situations()[3].facts)
 	prolog.Version = opennebula.Version{Major: 4, Minor: 12}
 	row(&out, prolog, "off, all whole")
+	for _, at := range []situation{situations()[0], situations()[3]} {
+		for _, version := range []opennebula.Version{{Major: 3, Minor: 8}, {Major: 4, Minor: 12}} {
+			failing := stuck(14, at.facts)
+			failing.Version = version
+			row(&out, failing, at.name)
+		}
+	}
 	pending := stuck(0, situations()[3].facts)
 	pending.State = opennebula.StateCloningFailure
 	row(&out, pending, "off, all whole")

@@ -193,6 +193,18 @@ func unknown(s Stuck) Decision {
 	return s.person(fmt.Sprintf("it runs on %s, and oned lost it on %s", s.Facts.Truth.On, s.Host), "one-migrate-hook reconcile")
 }
 
+// failing: up to 4.12 oned was about to give the VM up, with no driver at work; it goes on with
+// that, whatever it is told.
+func failing(s Stuck) Decision {
+	switch {
+	case !s.Version.AtLeast(4, 0, 0) || s.Version.AtLeast(4, 14, 0):
+		return s.nothing()
+	case s.Facts.Truth.On != "":
+		return s.person(fmt.Sprintf("oned gives it up, and it runs on %s: stop its service in the cluster first", s.Facts.Truth.On), "onevm recover --failure %d", s.VM)
+	}
+	return s.person("oned gives it up, and it becomes FAILED; its disks stay until it is deleted", "onevm recover --failure %d", s.VM)
+}
+
 // still says whether the VM is what it was before an operation that was not to change that:
 // running on its host, or off.
 func (s Stuck) still() bool {
