@@ -22,13 +22,14 @@ func decideAlone(o Order, s State) (Plan, error) {
 		return Plan{Steps: append(anew(alive, destroy, await(Off, "", p.Settle)), stored(s), activate, Step{Action: Create, Undo: []Step{destroy, await(Off, "", p.Settle)}}, running)}, nil
 	case VerbRestore:
 		if alive {
-			return Plan{Note: "it runs already"}, nil
+			return Plan{Note: "it runs already", Steps: discarded(o, s)}, nil
 		}
+		running.Commit = true
 		restore := Step{Action: Restore, File: o.File, Limit: p.Migrate, Undo: []Step{destroy, await(Off, "", p.Settle)}}
 		if s.Manager.Anew { // its file went with the save
-			return Plan{Steps: []Step{stored(s), activate, restore, running}}, nil
+			return Plan{Steps: []Step{stored(s), activate, restore, running, discard(o)}}, nil
 		}
-		return Plan{Steps: []Step{activate, restore, running}}, nil
+		return Plan{Steps: []Step{activate, restore, running, discard(o)}}, nil
 	case VerbShutdown:
 		if !alive {
 			return Plan{Note: "it is off already", Steps: ended(s)}, nil
@@ -61,8 +62,8 @@ func aloneRunning(o Order, s State) (Plan, error) {
 	case VerbReset:
 		return Plan{Steps: []Step{{Action: Reset}}}, nil
 	case VerbSave:
-		save := Step{Action: Save, File: o.File, Limit: p.Migrate, Undo: []Step{{Action: Restore, File: o.File, Limit: p.Migrate}}}
-		return Plan{Steps: append([]Step{save, await(Off, "", p.Settle)}, ended(s)...)}, nil
+		save := Step{Action: Save, File: o.File, Limit: p.Migrate, Undo: []Step{{Action: Restore, File: o.File, Limit: p.Migrate}, discard(o)}}
+		return Plan{Steps: append([]Step{discard(o), save, await(Off, "", p.Settle)}, ended(s)...)}, nil
 	case VerbMigrate:
 		return Plan{Steps: []Step{{Action: Move, Node: o.To, Limit: p.Migrate}, await(Off, "", p.Settle)}}, nil
 	}

@@ -49,6 +49,7 @@ type Executor struct {
 	Clock   Clock
 	Volumes func(ctx context.Context, mode lvm.Mode) error // of the order's service, on this node
 	Store   func(ctx context.Context) error                // the service's definition; nil: it is there
+	Discard func(ctx context.Context) error                // the order's File; nil: nobody has one
 	Log     func(format string, args ...any)
 	// Inspect sees what the order's running domain has; for the verbs that change it.
 	Inspect func(ctx context.Context) (Hardware, error)
@@ -67,6 +68,7 @@ type Executor struct {
 //	ask, destroy, save     a frozen service without a domain      the freeze ends: the cluster starts it; cancel, shutdown
 //	disable                a service that the cluster stops       shutdown and cancel remove it
 //	move                   a frozen service on the other node     migrate succeeds and thaws
+//	discard                a VM that runs, without a checkpoint   save, restore
 //	restore                a domain outside of the cluster        restore and deploy hand it over
 //	activate               volumes active here                    the same verb, or DELETE
 //	attach, detach, resize a domain that its definition lacks     the same verb; a new start has what the definition has
@@ -174,6 +176,11 @@ func (x *Executor) act(ctx context.Context, o Order, s Step) error {
 			return nil
 		}
 		return x.Store(ctx)
+	case Discard:
+		if x.Discard == nil {
+			return nil
+		}
+		return x.Discard(ctx)
 	case Activate:
 		return x.Volumes(ctx, lvm.Exclusive)
 	case Release:

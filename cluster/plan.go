@@ -67,6 +67,7 @@ const (
 	Reset    Action = "reset"    // the domain
 	Save     Action = "save"     // the memory into Step.File
 	Restore  Action = "restore"  // it
+	Discard  Action = "discard"  // Step.File, whose memory is older than what the disks become
 	Move     Action = "move"     // the domain to Step.Node, live
 	Activate Action = "activate" // the volumes, exclusively on this node
 	Release  Action = "release"  // them
@@ -127,7 +128,7 @@ func (s Step) String() string {
 		text += " " + s.Node
 	case Freeze:
 		text += " until " + s.Until.UTC().Format(time.RFC3339)
-	case Save, Restore:
+	case Save, Restore, Discard:
 		text += " " + s.File
 	case Resize:
 		var to []string

@@ -82,7 +82,7 @@ func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)
 	if err != nil {
 		return err
 	}
-	x := &cluster.Executor{Stack: stack, Runner: a.Runner, Clock: a.Clock, Log: log, Volumes: job.activate, Store: job.store}
+	x := &cluster.Executor{Stack: stack, Runner: a.Runner, Clock: a.Clock, Log: log, Volumes: job.activate, Store: job.store, Discard: job.discard}
 	order := job.q.order(&a.Config)
 	order.Device = device
 	if job.checked != nil {
@@ -197,6 +197,21 @@ func (j *job) store(context.Context) error {
 		return h.write(networkName, j.q.Networks)
 	}
 	return nil
+}
+
+// discard removes the checkpoint, for good before the VM's disks go on: back after a crash, it
+// would be taken for theirs. One that dies before leaves the file, and the same verb again
+// removes it; later (cluster.discard) it is gone.
+func (j *job) discard(context.Context) error {
+	h, err := openHome(j.q.Home)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+	if err := h.remove(checkpointName); err != nil {
+		return fmt.Errorf("%w: the VM runs, and its checkpoint is older than its disks: remove it, then run the verb again", err)
+	}
+	return h.sync()
 }
 
 // document is the domain as it is to be started.

@@ -100,3 +100,11 @@ func (h *home) remove(name string) error {
 	}
 	return nil
 }
+
+// sync makes what was removed last stay away, whatever becomes of the node.
+func (h *home) sync() error {
+	if err := unix.Fsync(h.dir.Fd()); err != nil {
+		return fmt.Errorf("home: flush: %w", err)
+	}
+	return nil
+}
