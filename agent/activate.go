@@ -58,6 +58,11 @@ func (c *session) activate(ctx context.Context, g lvm.Group) error {
 	if err != nil {
 		return err
 	}
+	if c.req.Activate == lvm.Shared {
+		if volumes, err = c.withoutTemporary(ctx, g, volumes, ""); err != nil {
+			return err
+		}
+	}
 	if err := c.refuseShared(g, volumes, disks); err != nil {
 		return err
 	}
@@ -165,6 +170,9 @@ func (c *session) extend(ctx context.Context, g lvm.Group) (Result, error) {
 		return Result{}, err
 	}
 	if err := refuseClone(v, "extend", "it has the size of its image for good"); err != nil {
+		return Result{}, err
+	}
+	if volumes, err = c.withoutTemporary(ctx, g, volumes, v.Name); err != nil {
 		return Result{}, err
 	}
 	info, err := g.Info(ctx)

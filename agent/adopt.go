@@ -99,7 +99,7 @@ func (c *session) releaseDisk(ctx context.Context, g lvm.Group) (Result, error) 
 // suiteWords and suiteKeys are all tags that the suite gives to volumes.
 var (
 	suiteWords = []string{
-		lvm.TagOurs, lvm.TagBuilding, lvm.TagParked, lvm.TagQuarantine, lvm.TagFreeSpace, lvm.TagWipeFailed, tagReplacement, tagBackup, tagLive,
+		lvm.TagOurs, lvm.TagBuilding, lvm.TagParked, lvm.TagQuarantine, lvm.TagFreeSpace, lvm.TagWipeFailed, tagReplacement, tagBackup, tagSaving, tagLive,
 	}
 	suiteKeys = []string{
 		lvm.TagVM, lvm.TagDisk, lvm.TagDS, lvm.TagImage, lvm.TagFSType, lvm.TagOp, lvm.TagMigrating, lvm.TagSnapshot, lvm.TagParent,

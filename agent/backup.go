@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"slices"
 
@@ -24,15 +23,8 @@ const (
 	maxDocument    = 16 << 20 // bytes
 )
 
-// backupSnapshot is the number of the snapshots that backups are read from; oned counts
-// from 0 and does not get there. Their tag is tagBackup.
-const (
-	backupSnapshot = math.MaxInt32
-	tagBackup      = "backup"
-)
-
-// backup puts the content of disks into files. A disk in use is read from a snapshot of
-// one instant, and is not held up by more than that; its blocks are as after a power cut.
+// backup puts the content of disks into files. A disk in use is read from a temporary
+// snapshot, and is not held up by more than that.
 // A crash leaves the directory, and perhaps snapshots: the next backup, endBackup, and
 // the removal of the home clear them away.
 func (c *session) backup(ctx context.Context, g lvm.Group) (res Result, err error) {
@@ -50,7 +42,7 @@ func (c *session) backup(ctx context.Context, g lvm.Group) (res Result, err erro
 	if err != nil {
 		return Result{}, errors.Join(err, c.endBackup(context.WithoutCancel(ctx), g))
 	}
-	return res, c.removeBackupSnapshots(context.WithoutCancel(ctx), g)
+	return res, c.removeTemporary(context.WithoutCancel(ctx), g)
 }
 
 func (c *session) writeBackup(ctx context.Context, g lvm.Group, document []byte) (res Result, err error) {
@@ -125,11 +117,7 @@ func (c *session) backupSource(ctx context.Context, g lvm.Group, disk lvm.Volume
 	if err := refuseClone(disk, "backup", fmt.Sprintf("no snapshot can be taken of it while VM %d runs: back it up powered off", c.req.VM)); err != nil {
 		return disk, err
 	}
-	v, err := g.Snapshot(ctx, lvm.SnapshotRequest{
-		Name:   lvm.DiskName(c.Config.Prefix, c.req.VM, number).WithSnapshot(backupSnapshot).String(),
-		Origin: disk.Name, Space: c.spaceOf(disk),
-		Tags: lvm.DiskTags(c.req.VM, number, c.req.DS).With(lvm.KeyTag(lvm.TagSnapshot, backupSnapshot), tagBackup, tagLive),
-	})
+	v, err := c.takeTemporary(ctx, g, disk, number, tagBackup)
 	failpoint.Hit("livebackup.snapshot")
 	return v, err
 }
@@ -157,7 +145,7 @@ func (c *session) backupDisk(ctx context.Context, home *home, dir *beneath.Dir, 
 // endBackup removes what a backup has left in the home and in the group. What is not there
 // is fine.
 func (c *session) endBackup(ctx context.Context, g lvm.Group) error {
-	if err := c.removeBackupSnapshots(ctx, g); err != nil {
+	if err := c.removeTemporary(ctx, g); err != nil {
 		return err
 	}
 	home, err := c.openHome(false)
@@ -173,21 +161,5 @@ func (c *session) endBackup(ctx context.Context, g lvm.Group) error {
 		return fmt.Errorf("home of VM %d: %w", c.req.VM, err)
 	}
 	failpoint.Hit("unbackup.removed")
-	return nil
-}
-
-func (c *session) removeBackupSnapshots(ctx context.Context, g lvm.Group) error {
-	volumes, err := g.Volumes(ctx)
-	if err != nil {
-		return err
-	}
-	for _, v := range volumes {
-		if !c.isDisk(v) || v.Origin == "" || !v.Tags.Has(tagBackup) {
-			continue
-		}
-		if err := c.removeSnapshot(ctx, g, v); err != nil {
-			return err
-		}
-	}
 	return nil
 }

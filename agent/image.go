@@ -212,7 +212,7 @@ func (c *session) unlink(ctx context.Context, g lvm.Group) error {
 				return err
 			}
 		}
-		if err := c.giveBack(ctx, g, v); err != nil {
+		if err := c.giveBack(ctx, g, volumes, v); err != nil {
 			return err
 		}
 	}
@@ -225,7 +225,10 @@ func (c *session) forgetSnapshots(ctx context.Context, g lvm.Group, volumes []lv
 		return err
 	}
 	for _, s := range snapshotsOf(volumes, v) {
-		if !s.Tags.Has(imageTags(c.req.Image)...) && !c.isDisk(s) {
+		if c.isDisk(s) && IsTemporary(s) {
+			continue // giveBack removes it
+		}
+		if !s.Tags.Has(imageTags(c.req.Image)...) {
 			c.log("warn", "volume %s is a snapshot of image %d that was not made by this suite as one of it (tags: %q): it is kept; remove it by hand", s.Name, c.req.Image.ID, s.Tags)
 			continue
 		}
@@ -245,11 +248,11 @@ func (c *session) ended(ctx context.Context, g lvm.Group, v lvm.Volume) error {
 // it again.
 //
 //	taken    an image that belongs to the VM, exclusive on this node; what a RESIZE that was
-//	         cut off has left is zeroed then
+//	         cut off has left is zeroed then, and temporary snapshots of it go
 //	off      an image that belongs to the VM, with a link to nothing
 //	unlinked the same without the link
 //	untagged an image that anybody can use
-func (c *session) giveBack(ctx context.Context, g lvm.Group, v lvm.Volume) error {
+func (c *session) giveBack(ctx context.Context, g lvm.Group, volumes []lvm.Volume, v lvm.Volume) error {
 	if err := c.ended(ctx, g, v); err != nil {
 		return err
 	}
@@ -259,6 +262,9 @@ func (c *session) giveBack(ctx context.Context, g lvm.Group, v lvm.Volume) error
 	}
 	failpoint.Hit("unlink.taken")
 	if err := c.finishExtend(ctx, g, active); err != nil {
+		return err
+	}
+	if _, err := c.withoutTemporary(ctx, g, volumes, v.Name); err != nil {
 		return err
 	}
 	if err := deactivate(ctx, g, v.Name); err != nil {

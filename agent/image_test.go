@@ -182,13 +182,10 @@ func TestUnlinkRefuses(t *testing.T) {
 
 func TestStoreImage(t *testing.T) {
 	n := snapshotted(t)
-	n.group.open[disk0] = true // the VM runs
 	_, err := n.do(n.ofImage(OpStore), Transfer{})
 	require.NoError(t, err)
 	v := n.group.volumes[image7]
 	assert.True(t, strings.HasPrefix(n.content(image7), "after"))
-	assert.Contains(t, n.warnings(), disk0+" is in use")
-	n.logs = nil
 	assert.Equal(t, lvm.NewTags("one", "image=7", "fs=ext4", "op=0123456789ab", "data=20:AQ"), v.Tags)
 	assert.Equal(t, lvm.Off, v.Mode, "any node may use it")
 	assert.Equal(t, lvm.Exclusive, n.group.volumes[disk0].Mode)
@@ -197,7 +194,6 @@ func TestStoreImage(t *testing.T) {
 	_, err = n.do(q, Transfer{})
 	require.NoError(t, err)
 	assert.True(t, strings.HasPrefix(n.content("lv-oneimg-8"), "before"))
-	assert.Empty(t, n.warnings(), "a snapshot is of one instant")
 }
 
 // The datastore driver has made the volume already, too small and with old data.

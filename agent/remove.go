@@ -23,7 +23,7 @@ func (c *session) remove(ctx context.Context, g lvm.Group) error {
 			return err
 		}
 		if c.isLent(v) {
-			if err := c.giveBack(ctx, g, v); err != nil {
+			if err := c.giveBack(ctx, g, volumes, v); err != nil {
 				return err
 			}
 		}

@@ -121,7 +121,10 @@ type Request struct {
 	// itself is not meant.
 	Snapshot *int `json:"snapshot,omitempty"`
 	Parent   *int `json:"parent,omitempty"` // of OpSnapshot: the snapshot that the disk came from
-	Space    int  `json:"space,omitempty"`  // of OpSnapshot, OpBackup and ContentSnapshot: percent of the disk, for what changes
+	// Space is that of snapshots for what changes, in percent of the disk: of OpSnapshot, OpBackup
+	// and ContentSnapshot, and of OpSave and OpStore, for a disk in use; 0 is none there, and the
+	// disk is read while it changes.
+	Space int `json:"space,omitempty"`
 
 	Disks []int `json:"disks,omitempty"` // of OpBackup
 
@@ -298,7 +301,7 @@ func (q *Request) validateSnapshot(*Config) error {
 		return fmt.Errorf("needs a snapshot id")
 	case q.Snapshot != nil && !allowed:
 		return fmt.Errorf("takes no snapshot id")
-	case (q.Op == OpSnapshot || q.Op == OpBackup || q.Op == OpCreate && q.Content == ContentSnapshot) && (q.Space < 1 || q.Space > wholeSpace):
+	case q.Space < 0 || q.Space > wholeSpace, q.Space == 0 && (q.Op == OpSnapshot || q.Op == OpBackup || q.Op == OpCreate && q.Content == ContentSnapshot):
 		return fmt.Errorf("space of %d percent for a snapshot", q.Space)
 	}
 	return nil

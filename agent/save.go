@@ -12,7 +12,8 @@ import (
 	"one-clvm/tarmode"
 )
 
-// save sends a disk's content back. The volume is left as it was found: active or not.
+// save sends a disk's content back. The volume is left as it was found: active or not. A crash
+// leaves one that was not active so, and of a disk in use perhaps a temporary snapshot.
 func (c *session) save(ctx context.Context, g lvm.Group) (res Result, err error) {
 	volumes, v, err := c.oneDisk(ctx, g)
 	if err != nil {
@@ -21,7 +22,9 @@ func (c *session) save(ctx context.Context, g lvm.Group) (res Result, err error)
 	if c.req.Snapshot != nil {
 		return c.saveSnapshot(ctx, g, volumes, v)
 	}
-	c.warnInUse(v)
+	if volumes, err = c.toBeRead(ctx, g, volumes, v); err != nil {
+		return Result{}, err
+	}
 	removing := false
 	if v.Mode == lvm.Off || v.Tags.Has(lvm.TagParked) {
 		if v, err = c.setMode(ctx, g, v, lvm.Exclusive); err != nil {
@@ -37,7 +40,7 @@ func (c *session) save(ctx context.Context, g lvm.Group) (res Result, err error)
 		}()
 	}
 	res = Result{Volume: v.Name, Size: v.Size}
-	if err := c.send(ctx, v, &res); err != nil {
+	if err := c.whileStill(ctx, g, v, func(source lvm.Volume) error { return c.send(ctx, source, &res) }); err != nil {
 		return Result{}, err
 	}
 	if !c.req.Remove {
@@ -50,20 +53,22 @@ func (c *session) save(ctx context.Context, g lvm.Group) (res Result, err error)
 	return res, c.removeSaved(ctx, g, volumes, v)
 }
 
-// warnInUse says what a copy of a disk in use is worth.
-func (c *session) warnInUse(disk lvm.Volume) {
-	if disk.Open {
-		c.log("warn", "volume %s is in use: what VM %d writes while it is read may be in the copy in part; for a copy of one instant save a snapshot of the disk, or power the VM off", disk.Name, c.req.VM)
-	}
-}
-
 // saveSnapshot sends a snapshot's content; the disk may be in use.
 func (c *session) saveSnapshot(ctx context.Context, g lvm.Group, volumes []lvm.Volume, disk lvm.Volume) (res Result, err error) {
+	err = c.whileReadable(ctx, g, volumes, disk, func(snapshot lvm.Volume) error {
+		res = Result{Volume: snapshot.Name, Size: snapshot.Size}
+		return c.send(ctx, snapshot, &res)
+	})
+	return res, err
+}
+
+// whileReadable has the request's snapshot of a disk read.
+func (c *session) whileReadable(ctx context.Context, g lvm.Group, volumes []lvm.Volume, disk lvm.Volume, read func(snapshot lvm.Volume) error) error {
 	snapshot, err := c.findSnapshot(g, volumes, disk)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
-	err = c.whileActive(ctx, g, disk, func(lvm.Volume) error {
+	return c.whileActive(ctx, g, disk, func(lvm.Volume) error {
 		v, err := g.Volume(ctx, snapshot.Name) // whether it is valid is known only now
 		if err == nil {
 			err = readable(v)
@@ -71,10 +76,19 @@ func (c *session) saveSnapshot(ctx context.Context, g lvm.Group, volumes []lvm.V
 		if err != nil {
 			return err
 		}
-		res = Result{Volume: v.Name, Size: v.Size}
-		return c.send(ctx, v, &res)
+		return read(v)
 	})
-	return res, err
+}
+
+// toBeRead refuses to take a disk from a VM that runs on it, before anything is copied, and
+// removes temporary snapshots that are left of it. It gives the volumes that are left.
+func (c *session) toBeRead(ctx context.Context, g lvm.Group, volumes []lvm.Volume, disk lvm.Volume) ([]lvm.Volume, error) {
+	if c.req.Remove {
+		if err := released(ctx, g, disk, string(c.req.Op), fmt.Sprintf("VM %d still runs on it, or something else has it open on this node: end that first", c.req.VM)); err != nil {
+			return nil, err
+		}
+	}
+	return c.withoutTemporary(ctx, g, volumes, disk.Name)
 }
 
 func (c *session) removeSaved(ctx context.Context, g lvm.Group, volumes []lvm.Volume, v lvm.Volume) error {
@@ -97,7 +111,7 @@ func (c *session) awaitReceiver(ctx context.Context) error {
 
 func (c *session) send(ctx context.Context, v lvm.Volume, res *Result) error {
 	fstype := v.Tags.Get(lvm.TagFSType)
-	mode, why := saveMode(c.req.Mode, fstype, c.Config.ReadGuestFS, v.Open || v.Tags.Has(tagLive))
+	mode, why := saveMode(c.req.Mode, fstype, c.Config.ReadGuestFS, v.Open || v.Mode == lvm.Shared || v.Tags.Has(tagLive))
 	if why != "" {
 		c.log("warn", "saving %s as %s, not %s: %s", v.Name, mode, c.req.Mode, why)
 	}

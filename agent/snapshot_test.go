@@ -268,6 +268,7 @@ func TestSnapshotRequestsAreValidated(t *testing.T) {
 		"much space":   func(q *Request) { q.Space = 101 },
 		"all disks":    func(q *Request) { q.Disk = AllDisks },
 		"no snapshots": func(q *Request) { q.Op = OpPark },
+		"save, much":   func(q *Request) { q.Op, q.Mode, q.Snapshot, q.Space = OpSave, tarmode.RAW, nil, 101 },
 		"save, remove": func(q *Request) { q.Op, q.Mode, q.Remove = OpSave, tarmode.RAW, true },
 	} {
 		q := n.ofSnapshot(OpSnapshot, 0)

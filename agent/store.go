@@ -14,7 +14,8 @@ import (
 
 // store makes the content of a disk, or of one of its snapshots, an image on the SAN. What
 // a crash leaves after each step is a volume tagged building, which nobody deploys and the
-// same request fills again; after complete the finished image, perhaps still active here.
+// same request fills again, and of a disk in use perhaps a temporary snapshot; after complete
+// the finished image, perhaps still active here.
 // Where the disk is then removed, a tag of the image says whose content it has: the same
 // request, which does not find the disk any more, ends the removal.
 func (c *session) store(ctx context.Context, g lvm.Group) (res Result, err error) {
@@ -26,25 +27,18 @@ func (c *session) store(ctx context.Context, g lvm.Group) (res Result, err error
 	if err != nil {
 		return Result{}, err
 	}
-	source := disk
-	if c.req.Snapshot != nil {
-		if source, err = c.findSnapshot(g, volumes, disk); err != nil {
-			return Result{}, err
-		}
-	} else {
-		c.warnInUse(disk)
-	}
-	err = c.whileActive(ctx, g, disk, func(lvm.Volume) error {
-		v, err := g.Volume(ctx, source.Name) // whether a snapshot is valid is known only now
-		if err == nil {
-			err = readable(v)
-		}
-		if err != nil {
-			return err
-		}
-		res, err = c.storeVolume(ctx, v)
+	read := func(source lvm.Volume) (err error) {
+		res, err = c.storeVolume(ctx, g, source)
 		return err
-	})
+	}
+	if c.req.Snapshot != nil {
+		err = c.whileReadable(ctx, g, volumes, disk, read)
+		return res, err
+	}
+	if volumes, err = c.toBeRead(ctx, g, volumes, disk); err != nil {
+		return Result{}, err
+	}
+	err = c.whileActive(ctx, g, disk, read)
 	if err != nil || !c.req.Remove {
 		return res, err
 	}
@@ -75,7 +69,10 @@ func (c *session) isSaved(ctx context.Context) bool {
 	return err == nil && v.Tags.Has(c.savedTag())
 }
 
-func (c *session) storeVolume(ctx context.Context, source lvm.Volume) (res Result, err error) {
+// storeVolume makes an image of a volume of a group. That is read when there is room for the
+// copy, and that is zeroed: a temporary snapshot is to take neither the room nor longer than it
+// must.
+func (c *session) storeVolume(ctx context.Context, from lvm.Group, source lvm.Volume) (res Result, err error) {
 	g, err := c.open(c.req.Image.Group)
 	if err != nil {
 		return Result{}, err
@@ -86,7 +83,14 @@ func (c *session) storeVolume(ctx context.Context, source lvm.Volume) (res Resul
 		return Result{}, steps.Unwind(context.WithoutCancel(ctx), err)
 	}
 	res = Result{Volume: image.Name, Path: image.Path, Size: image.Size}
-	if err := c.fillImage(ctx, g, source, image, fresh, &res); err != nil {
+	if _, err = c.zero(ctx, g, image, fresh, &res); err == nil {
+		failpoint.Hit("store.zeroed")
+		err = c.whileStill(ctx, from, source, func(source lvm.Volume) error { return c.copyDisk(ctx, source, image, &res) })
+	}
+	if err == nil {
+		err = c.completeImage(ctx, g, source, image)
+	}
+	if err != nil {
 		return Result{}, steps.Unwind(context.WithoutCancel(ctx), err)
 	}
 	steps.Disarm()
@@ -138,11 +142,7 @@ func (c *session) emptyImage(ctx context.Context, g lvm.Group, source lvm.Volume
 	return v, false, err
 }
 
-func (c *session) fillImage(ctx context.Context, g lvm.Group, source, image lvm.Volume, fresh bool, res *Result) error {
-	if _, err := c.zero(ctx, g, image, fresh, res); err != nil {
-		return err
-	}
-	failpoint.Hit("store.zeroed")
+func (c *session) copyDisk(ctx context.Context, source, image lvm.Volume, res *Result) error {
 	from, err := os.Open(source.Path)
 	if err != nil {
 		return fmt.Errorf("read volume %s: %w", source.Name, err)
@@ -152,10 +152,11 @@ func (c *session) fillImage(ctx context.Context, g lvm.Group, source, image lvm.
 	res.Content, err = c.copyDevice(ctx, from, []tarmode.Range{{Length: source.Size}}, source, image)
 	err = joinClose(err, from)
 	done(err)
-	if err == nil {
-		err = flush(image.Path)
-	}
-	if err != nil {
+	return err
+}
+
+func (c *session) completeImage(ctx context.Context, g lvm.Group, source, image lvm.Volume) error {
+	if err := flush(image.Path); err != nil {
 		return err
 	}
 	failpoint.Hit("store.copied")
@@ -166,8 +167,8 @@ func (c *session) fillImage(ctx context.Context, g lvm.Group, source, image lvm.
 	if c.req.Remove {
 		kept = kept.With(c.savedTag())
 	}
-	done = c.begin("complete " + image.Name)
-	_, err = g.Tag(ctx, image.Name, kept, lvm.NewTags(lvm.TagBuilding))
+	done := c.begin("complete " + image.Name)
+	_, err := g.Tag(ctx, image.Name, kept, lvm.NewTags(lvm.TagBuilding))
 	done(err)
 	if err == nil {
 		failpoint.Hit("store.complete")

@@ -17,7 +17,6 @@ const (
 	tagReverting   = "reverting"
 	tagUnzeroed    = "unzeroed"
 	tagReplacement = "replacement"
-	tagBackup      = "backup"
 )
 
 // HalfDone says whether tags are those of a disk whose operation has not ended.
@@ -112,14 +111,17 @@ func (s *State) judgeSnapshot(v seen) (Finding, bool) {
 	f.Repair = fmt.Sprintf("tm-clvm snap_delete %s:%s/disk.%d %d %d %d", orAny(host(vm)), s.home(id(v, lvm.TagDS), vm.ID), disk, number, vm.ID, id(v, lvm.TagDS))
 	listed := slices.ContainsFunc(vm.Snapshots[disk], func(snapshot opennebula.Snapshot) bool { return snapshot.ID == number })
 	switch {
+	case agent.IsTemporary(v.Volume):
+		q := s.request(agent.OpRemove, v)
+		q.Snapshot = &number
+		f.Why = fmt.Sprintf("a backup or a save of disk %d of VM %d has left it", disk, vm.ID)
+		f.Fixes = []Fix{{What: "remove " + v.Name, Host: s.holderOrAny(v).name(), Request: q}}
+		return f, true
 	case v.Invalid:
 		f.Why = "it ran out of space, and its content is lost"
 		if listed {
 			f.Repair = fmt.Sprintf("onevm disk-snapshot-delete %d %d %d", vm.ID, disk, number)
 		}
-		return f, true
-	case v.Tags.Has(tagBackup):
-		f.Why, f.Repair = fmt.Sprintf("a backup of VM %d has left it", vm.ID), "back the VM up again, which removes it"
 		return f, true
 	case v.Tags.Has(lvm.TagBuilding):
 		f.Why = "it was never completed"

@@ -76,6 +76,7 @@ func (d *Driver) planCopyDisk(ctx context.Context, c *call) ([]plan.Step, error)
 		return nil, err
 	}
 	q := c.request(agent.OpStore)
+	q.Space = system.Int("SNAPSHOT_SPACE") // something else than the VM may have the disk open
 	q.Group, q.VM, q.Disk, q.DS, q.Home = system.String("VG_NAME"), vm.ID, disk.ID, ds.ID, filepath.Join(ds.BasePath, strconv.Itoa(vm.ID))
 	if plan.IsDead(lost) && lost.State != opennebula.HostOffline {
 		q.TakeOver = last.Hostname

@@ -116,6 +116,8 @@ func (d *Driver) planSaveOnSAN(ctx context.Context, call opennebula.Call) ([]pla
 	case call.Snapshot >= 0:
 		q.Snapshot = &call.Snapshot
 		what = fmt.Sprintf("copy snapshot %d of disk %d of VM %d to image %d, a volume of %s", call.Snapshot, q.Disk, q.VM, image.ID, image.Group)
+	case !q.Remove:
+		q.Space = at.cfg.Int("SNAPSHOT_SPACE")
 	}
 	return []plan.Step{{What: what, Host: at.host, Request: q}}, nil
 }

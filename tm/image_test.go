@@ -19,12 +19,13 @@ func TestImagesOnSAN(t *testing.T) {
 		op     agent.Op
 		image  int
 		remove bool
+		space  int
 	}{
-		{"clone frontend:lv-oneimg-0 node1:" + home + "/disk.0 0 100", "node1 create disk 0", agent.OpCreate, 0, false},
-		{"ln frontend:lv-oneimg-1 node1:" + home + "/disk.1 0 100", "node1 link disk 1", agent.OpLink, 1, false},
-		{"cpds node2:" + home + "/disk.0 lv-oneimg-4 -1 0 100", "node2 store disk 0", agent.OpStore, 4, false},
-		{"mvds node2:" + home + "/disk.1 lv-oneimg-1 0 100", "node2 unlink disk 1", agent.OpUnlink, 1, false},
-		{"mvds node2:" + home + "/disk.0 lv-oneimg-9 0 100", "node2 store disk 0", agent.OpStore, 9, true},
+		{"clone frontend:lv-oneimg-0 node1:" + home + "/disk.0 0 100", "node1 create disk 0", agent.OpCreate, 0, false, 0},
+		{"ln frontend:lv-oneimg-1 node1:" + home + "/disk.1 0 100", "node1 link disk 1", agent.OpLink, 1, false, 0},
+		{"cpds node2:" + home + "/disk.0 lv-oneimg-4 -1 0 100", "node2 store disk 0", agent.OpStore, 4, false, 100},
+		{"mvds node2:" + home + "/disk.1 lv-oneimg-1 0 100", "node2 unlink disk 1", agent.OpUnlink, 1, false, 0},
+		{"mvds node2:" + home + "/disk.0 lv-oneimg-9 0 100", "node2 store disk 0", agent.OpStore, 9, true, 0},
 	} {
 		b := newBench(t)
 		b.oned.datastores[100].Template["VG_NAME"] = "vg-images"
@@ -35,6 +36,7 @@ func TestImagesOnSAN(t *testing.T) {
 		assert.Equal(t, "vg-one", q.Group, "the system datastore's")
 		assert.Equal(t, &agent.Image{Group: "vg-images", ID: c.image}, q.Image)
 		assert.Equal(t, c.remove, q.Remove)
+		assert.Equal(t, c.space, q.Space)
 	}
 }
 

@@ -83,6 +83,7 @@ func (r *relocation) find(ctx context.Context, host string, cfg *cxmrc.Config) (
 	for i, v := range res.Volumes {
 		switch {
 		case !v.Tags.Has(ours...) || v.Tags.Get(lvm.TagImage) != "" || v.Tags.Has(lvm.TagQuarantine) || v.Tags.Has(lvm.TagBuilding):
+		case agent.IsTemporary(v): // what reads or removes the disk removes it
 		case v.IsSnapshot():
 			return v, fmt.Errorf("disk %d has snapshots, which cannot move to another volume group: delete them first: %w", r.call.Disk, lvm.ErrSnapshots)
 		default:

@@ -68,6 +68,16 @@ func TestMoveComparesBeforeRemovingTheSource(t *testing.T) {
 	}
 }
 
+// What a backup or a save has left of a disk is in nobody's way.
+func TestMoveOfADiskWithATemporarySnapshot(t *testing.T) {
+	b := twoDatastores(t)
+	left := lvm.Volume{Name: "lv-one-0-0_s2147483647", Origin: "lv-one-0-0", Tags: lvm.DiskTags(0, 0, 101).With("snapshot=2147483647", "saving")}
+	b.nodes.volumes["vg-one"] = append(b.nodes.volumes["vg-one"], left)
+	require.NoError(t, b.call(across))
+	b.nodes.volumes["vg-one"][2].Tags = left.Tags.Without("saving")
+	require.ErrorIs(t, b.call(across), lvm.ErrSnapshots)
+}
+
 // A MV that was interrupted after the old disk was removed is run again.
 func TestMoveAgainFindsTheDiskMoved(t *testing.T) {
 	b := twoDatastores(t)

@@ -49,8 +49,11 @@ func (d *Driver) planSave(ctx context.Context, call opennebula.Call) ([]plan.Ste
 	q := d.requestAt(at, agent.OpSave, call)
 	q.Remove = call.Verb == "mvds"
 	of := ""
-	if call.Snapshot >= 0 {
+	switch {
+	case call.Snapshot >= 0:
 		q.Snapshot, of = &call.Snapshot, fmt.Sprintf("snapshot %d of ", call.Snapshot)
+	case !q.Remove:
+		q.Space = at.cfg.Int("SNAPSHOT_SPACE")
 	}
 	form, err := d.saveForm(ctx, call, image, &q)
 	if err != nil {

@@ -25,6 +25,7 @@ func TestSaveAsANewImage(t *testing.T) {
 	assert.Equal(t, "a compressed tar", string(content))
 	assert.Equal(t, tarmode.TGZ, b.nodes.reqs[0].Mode, "MODE of cxmrc")
 	assert.False(t, b.nodes.reqs[0].Remove)
+	assert.Equal(t, 100, b.nodes.reqs[0].Space, "SNAPSHOT_SPACE: the VM may run")
 	require.Len(t, b.oned.updates, 1)
 	assert.Contains(t, b.oned.updates[0], `MODE="TGZ"`)
 	assert.Contains(t, b.oned.updates[0], `FSTYPE="ext4"`)
@@ -51,6 +52,7 @@ func TestSaveOfExtents(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, int64(64<<20), st.Size())
 	assert.True(t, b.nodes.reqs[0].Remove)
+	assert.Zero(t, b.nodes.reqs[0].Space, "no VM has it open")
 	assert.Equal(t, tarmode.RAW, b.nodes.reqs[0].Mode, "what the image's record says it is")
 	assert.Empty(t, b.oned.updates)
 }

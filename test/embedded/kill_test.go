@@ -40,6 +40,7 @@ const failpointDirectory = testbed.Scratch + "/failpoints"
 // elsewhere are failpoints that no scene reaches every time, and what kills there instead.
 var elsewhere = map[string]string{
 	"livebackup.snapshot":    "needs a snapshot of a disk in use, which a group in files cannot take: test/lab",
+	"livesave.snapshot":      "the same",
 	"local.proven":           "needs a volume group of LVM, whose disks may be shared: test/lab",
 	"local.written":          "the same",
 	"local.kept":             "the same",

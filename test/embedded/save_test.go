@@ -89,6 +89,28 @@ func (s *site) holds(image, mode, tree string, disk int) {
 	s.root("cmp", plain, device(disk))
 }
 
+// A group in files has no snapshots of what is in use: a copy is made all the same, and that
+// is said; MVDS, which would remove the disk, copies nothing.
+func TestSaveOfADiskInUse(t *testing.T) {
+	s := start(t, testbed.Options{Cxmrc: map[string]string{"MODE": "RAW"}})
+	s.vm(fakeoned.VolatileDisk(0, "ext4", 32))
+	s.ok("mkimage", append([]string{"32", "raw", at("node1", 0)}, ofSystem...)...)
+	held, err := os.Open(device(0))
+	require.NoError(t, err)
+	saved := s.image(20, nil)
+	r := s.ok("cpds", append([]string{at("node1", 0), saved.Source, "-1"}, ofImage...)...)
+	assert.Contains(t, r.Stderr, "is read without a snapshot")
+	s.root("cmp", saved.Source, device(0))
+	require.NoError(t, os.WriteFile(saved.Source, []byte("the image"), 0o644))
+	s.fails([]string{"in use", "VM 42 still runs on it"}, "mvds", append([]string{at("node1", 0), saved.Source}, ofImage...)...)
+	content, err := os.ReadFile(saved.Source)
+	require.NoError(t, err)
+	assert.Equal(t, "the image", string(content))
+	require.NoError(t, held.Close())
+	assert.Equal(t, []string{volume(0)}, s.names())
+	s.deleteDisk(0)
+}
+
 // The disk of an undeployed VM is saved, too, and rests again afterwards.
 func TestSaveOfAParkedDisk(t *testing.T) {
 	s := start(t, testbed.Options{Cxmrc: map[string]string{"MODE": "ZSTD"}})

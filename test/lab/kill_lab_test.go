@@ -476,7 +476,7 @@ func TestKillMatrix(t *testing.T) {
 		t.Parallel()
 		m := startMatrix(t, profile.Single)
 		m.run(t, 40, snapshotLife, saveLife)
-		for _, name := range []string{"livebackup.snapshot", "local.proven", "local.written", "local.kept", "lvm.written"} {
+		for _, name := range []string{"livebackup.snapshot", "livesave.snapshot", "local.proven", "local.written", "local.kept", "lvm.written"} {
 			assert.True(t, m.reached[name], "failpoint %s is reached here alone", name)
 		}
 	})

@@ -181,9 +181,9 @@ var saveLife = life{"files", func(w *worker) fakeoned.Disk { return fakeoned.Per
 	{name: "LN", before: (*worker).forget, argv: func(w *worker) []string {
 		return words("ln", "frontend:"+w.file("image"), w.at(w.node.Name), w.imageArgs())
 	}, after: on(lvm.Exclusive)},
-	{name: "CPDS", argv: func(w *worker) []string {
+	{name: "CPDS of a disk in use", before: (*worker).hold, argv: func(w *worker) []string {
 		return words("cpds", w.at(w.node.Name), w.newFile(), w.imageArgs())
-	}, after: sameFile("new")},
+	}, after: func(w *worker) { w.release(); sameFile("new")(w) }},
 	{name: "PREBACKUP", argv: backupArgs("prebackup"), stdin: (*worker).plainDocument},
 	{name: "POSTBACKUP", argv: backupArgs("postbackup")},
 	{name: "PREBACKUP_LIVE", before: (*worker).hold, argv: backupArgs("prebackup_live"), stdin: (*worker).plainDocument, after: (*worker).release},
@@ -280,9 +280,9 @@ var imageLife = life{"images", volatileDisk, []act{
 		w.vm(w.id, w.node.Name, fakeoned.CloneDisk(0, w.sanImage(2000), 0))
 		return words("clone", "frontend:"+w.sanImage(2000).Source, w.at(w.node.Name), w.imageArgs())
 	}, after: on(lvm.Exclusive)},
-	{name: "CPDS to a volume", argv: func(w *worker) []string {
+	{name: "CPDS of a disk in use to a volume", before: (*worker).hold, argv: func(w *worker) []string {
 		return words("cpds", w.at(w.node.Name), w.sanImage(2000).Source, "-1", w.imageArgs())
-	}, after: (*worker).free},
+	}, after: func(w *worker) { w.release(); w.free() }},
 	deleteDisk,
 	{name: "LN of a volume", argv: func(w *worker) []string {
 		w.vm(w.id, w.node.Name, fakeoned.PersistentDisk(0, w.sanImage(2000)))
