@@ -263,11 +263,11 @@ func (c *resourceCall) stop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Unconfigured != nil { // the lock manager keeps other nodes from them
+	if c.Unconfigured == nil {
+		c.tidy(ctx, clean)
+	} else { // the lock manager keeps other nodes from them
 		c.log("%s is off, and its volumes stay active here, so that no other node starts it, until agent.conf is mended: %v", c.service.Name, c.Unconfigured)
-		return nil
 	}
-	c.tidy(ctx, clean)
 	return nil
 }
 
