@@ -79,14 +79,22 @@ func (x *Executor) Do(ctx context.Context, o Order) error {
 	return err
 }
 
-// Execute is Do that also tells the plan.
-func (x *Executor) Execute(ctx context.Context, o Order) (Plan, error) {
-	state, err := x.observe(ctx, o)
+// Plan is what Do would do now. Nothing is changed.
+func (x *Executor) Plan(ctx context.Context, o Order) (Plan, error) { return x.decide(ctx, &o) }
+
+// decide also tells the order when it was given.
+func (x *Executor) decide(ctx context.Context, o *Order) (Plan, error) {
+	state, err := x.observe(ctx, *o)
 	if err != nil {
 		return Plan{}, err
 	}
 	o.Now = x.Clock.Now()
-	plan, err := Decide(o, state)
+	return Decide(*o, state)
+}
+
+// Execute is Do that also tells the plan.
+func (x *Executor) Execute(ctx context.Context, o Order) (Plan, error) {
+	plan, err := x.decide(ctx, &o)
 	if err != nil {
 		return plan, err
 	}

@@ -48,7 +48,7 @@ func (a *Agent) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	case q.Verb == verbNetworks:
 		err = a.networks(q, log).run(ctx, pre)
 	default:
-		err = a.perform(ctx, q, log)
+		last.Plan, err = a.perform(ctx, q, log)
 	}
 	if err != nil {
 		last.Error = err.Error()
@@ -56,12 +56,32 @@ func (a *Agent) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	return errors.Join(err, lines.Encode(last))
 }
 
-func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)) error {
+// perform carries out a verb, or only says what it would do. That needs no lock, which would
+// leave the time of a verb.
+func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)) (plan string, err error) {
+	if q.DryRun {
+		x, order, err := a.prepare(ctx, q, log)
+		if err != nil {
+			return "", err
+		}
+		would, err := x.Plan(ctx, order)
+		return would.String(), err
+	}
 	lock, err := lockService(ctx, a.Config.LockDir, q.VM, a.Clock, time.Duration(q.Settle)*time.Second)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer unlock(lock, a.Clock)
+	x, order, err := a.prepare(ctx, q, log)
+	if err != nil {
+		return "", err
+	}
+	return "", x.Do(ctx, order)
+}
+
+// prepare checks what the verb is about, and has it ready to be carried out. Nothing is
+// changed yet.
+func (a *Agent) prepare(ctx context.Context, q Request, log func(string, ...any)) (x *cluster.Executor, order cluster.Order, err error) {
 	job := &job{Agent: a, q: q, xen: xenFiles{a.Config.XenFiles, a.Config.HomeBases}, volumes: volumes{agents: a.Agents, groups: a.Groups, vm: q.VM, ds: q.DS, home: q.Home, lockWait: q.Settle}}
 	var device cluster.Device
 	var name string
@@ -76,14 +96,14 @@ func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)
 		device, err = job.prepareHardware(ctx)
 	}
 	if err != nil {
-		return err
+		return nil, order, err
 	}
 	stack, err := a.Stack(func() (string, error) { return job.document(ctx) })
 	if err != nil {
-		return err
+		return nil, order, err
 	}
-	x := &cluster.Executor{Stack: stack, Runner: a.Runner, Clock: a.Clock, Log: log, Volumes: job.activate, Store: job.store, Discard: job.discard}
-	order := job.q.order(&a.Config)
+	x = &cluster.Executor{Stack: stack, Runner: a.Runner, Clock: a.Clock, Log: log, Volumes: job.activate, Store: job.store, Discard: job.discard}
+	order = job.q.order(&a.Config)
 	order.Device = device
 	if job.checked != nil {
 		order.Service.CPUs, order.Service.MemoryMiB = job.checked.Uses()
@@ -99,7 +119,7 @@ func (a *Agent) perform(ctx context.Context, q Request, log func(string, ...any)
 			return h, err
 		}
 	}
-	return x.Do(ctx, order)
+	return x, order, nil
 }
 
 // there asks another node's libvirt whether it runs a domain.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,6 +30,12 @@ func (n *node) request(verb cluster.Verb) Request {
 // serve sends a request and returns the last line's error.
 func serve(t *testing.T, a *Agent, q Request) string {
 	t.Helper()
+	return answerOf(t, a, q).Error
+}
+
+// answerOf is the last line.
+func answerOf(t *testing.T, a *Agent, q Request) Line {
+	t.Helper()
 	text, err := json.Marshal(q)
 	require.NoError(t, err)
 	var out bytes.Buffer
@@ -37,7 +45,7 @@ func serve(t *testing.T, a *Agent, q Request) string {
 	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &last))
 	require.True(t, last.Done)
 	require.Equal(t, err != nil, last.Error != "")
-	return last.Error
+	return last
 }
 
 func TestDeployOnANodeAlone(t *testing.T) {
@@ -61,6 +69,54 @@ func TestDeployOnANodeAlone(t *testing.T) {
 	cancel.Home, cancel.DS = "", 0
 	require.Empty(t, serve(t, n.agent(), cancel))
 	assert.Equal(t, []string{"virsh destroy one-42", "here: activate off of VM 42 in /101/42"}, n.calls[2:], "the datastore is known by the volumes' tags")
+}
+
+// TestDryRun: the plan is told, and nothing is changed, also not the time of the last verb.
+func TestDryRun(t *testing.T) {
+	for verb, want := range map[cluster.Verb]string{
+		cluster.VerbStart:    "1. store\n2. activate\n",
+		cluster.VerbCancel:   "1. destroy\n",
+		cluster.VerbShutdown: "1. ask\n",
+		cluster.VerbMigrate:  "1. move node2\n",
+		cluster.VerbResize:   "1. resize",
+	} {
+		n := running(t)
+		q := n.request(verb)
+		q.DryRun = true
+		switch verb {
+		case cluster.VerbStart:
+			n.state = ""
+		case cluster.VerbMigrate:
+			q.To = "node2"
+		case cluster.VerbResize:
+			q.MemoryMiB = 1024
+		}
+		before := n.files(t)
+		last := answerOf(t, n.agent(), q)
+		require.Empty(t, last.Error, verb)
+		assert.Contains(t, last.Plan, want, verb)
+		assert.Empty(t, n.calls, verb)
+		assert.Equal(t, before, n.files(t), verb)
+	}
+	n := newNode(t)
+	q := n.request(cluster.VerbMigrate)
+	q.To, q.DryRun = "node2", true
+	assert.Contains(t, serve(t, n.agent(), q), "does not run on node1", "as the verb says it")
+}
+
+// files are all below the homes and the locks, with their times.
+func (n *node) files(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	require.NoError(t, filepath.WalkDir(n.base, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		all[path] = fmt.Sprint(info.ModTime(), info.Size())
+		return err
+	}))
+	return all
 }
 
 func TestDeployThatFailsLeavesNothing(t *testing.T) {
@@ -202,6 +258,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"another datastore":   func(q *Request) { q.DS = 102 },
 		"endless patience":    func(q *Request) { q.Shutdown = 1 << 30 },
 		"no patience":         func(q *Request) { q.Settle = 0 },
+		"plan of networks":    func(q *Request) { q.Verb, q.Domain, q.DryRun = verbNetworks, "", true },
 		"domain of a cancel":  func(q *Request) { q.Verb = cluster.VerbCancel },
 		"home of a migration": func(q *Request) { q.Verb, q.Domain, q.To, q.Home = cluster.VerbMigrate, "", "node2", "/root" },
 	} {

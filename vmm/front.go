@@ -44,6 +44,7 @@ type Driver struct {
 	Report   *opennebula.Reporter
 	Stdin    io.Reader
 	Stdout   io.Writer
+	DryRun   bool // print the plan, change nothing
 }
 
 // Do carries out a verb as one_vmm_exec calls it.
@@ -53,21 +54,24 @@ func (d *Driver) Do(ctx context.Context, verb string, argv []string) error {
 		return err
 	}
 	q, err := d.request(ctx, call)
-	var survey *Survey
+	q.DryRun = d.DryRun
+	var last Line
 	if err == nil {
-		survey, err = d.ask(ctx, d.peer(call), q)
+		last, err = d.ask(ctx, d.peer(call), q)
 	}
 	if errors.Is(err, errNoAnswer) && call.Verb == "migrate_local" {
-		err = d.askTarget(ctx, q, err)
+		last, err = d.askTarget(ctx, q, err)
 	}
 	if err != nil {
 		return fmt.Errorf("%s of VM %d on %s: %w", call.Verb, call.VM, call.Host, err)
 	}
-	switch q.Verb {
-	case cluster.VerbStart:
+	switch {
+	case q.Verb == VerbPoll: // it changes nothing in any case
+		err = d.printPoll(call, last.Survey)
+	case d.DryRun:
+		_, err = io.WriteString(d.Stdout, first(last.Plan, "nothing is to be done\n"))
+	case q.Verb == cluster.VerbStart:
 		_, err = fmt.Fprintln(d.Stdout, call.DeployID)
-	case VerbPoll:
-		err = d.printPoll(call, survey)
 	}
 	return err
 }
@@ -189,12 +193,13 @@ var errNoAnswer = errors.New("the privileged end did not answer")
 
 // askTarget is for a source that is dead: that the VM runs at its target already, only the
 // target can say. Nothing else is done there.
-func (d *Driver) askTarget(ctx context.Context, q Request, silent error) error {
+func (d *Driver) askTarget(ctx context.Context, q Request, silent error) (Line, error) {
 	q.Node = q.To
-	if _, err := d.ask(ctx, d.Remote(q.To), q); err != nil {
-		return fmt.Errorf("%w; and on %s: %w", silent, q.To, err)
+	last, err := d.ask(ctx, d.Remote(q.To), q)
+	if err != nil {
+		return last, fmt.Errorf("%w; and on %s: %w", silent, q.To, err)
 	}
-	return nil
+	return last, nil
 }
 
 // peer is where the privileged end is: on this node, but for a verb that is called on the
@@ -206,35 +211,33 @@ func (d *Driver) peer(call opennebula.VMMCall) []string {
 	return d.Agent
 }
 
-// ask starts the privileged end and passes on what it says.
-func (d *Driver) ask(ctx context.Context, agent []string, q Request) (*Survey, error) {
+// ask starts the privileged end and passes on what it says; the last line is the answer.
+func (d *Driver) ask(ctx context.Context, agent []string, q Request) (Line, error) {
 	text, err := json.Marshal(q)
 	if err != nil {
-		return nil, err
+		return Line{}, err
 	}
 	answer := &answer{report: d.Report}
 	_, err = d.Runner.Run(ctx, run.Cmd{Path: agent[0], Args: agent[1:], Stdin: bytes.NewReader(text), Stdout: answer})
 	switch {
 	case answer.broken != nil:
-		return nil, answer.broken
-	case answer.done && answer.failure != "":
-		return nil, errors.New(answer.failure)
-	case answer.done:
-		return answer.survey, nil
+		return Line{}, answer.broken
+	case answer.last.Error != "":
+		return Line{}, errors.New(answer.last.Error)
+	case answer.last.Done:
+		return answer.last, nil
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w; is sudoers.d/one-clvm-vmm installed there?", errNoAnswer, err)
+		return Line{}, fmt.Errorf("%w: %w; is sudoers.d/one-clvm-vmm installed there?", errNoAnswer, err)
 	}
-	return nil, errors.New("the privileged end ended without a result; run the verb again")
+	return Line{}, errors.New("the privileged end ended without a result; run the verb again")
 }
 
 // answer takes the lines of an answer as they come.
 type answer struct {
-	report  *opennebula.Reporter
-	rest    []byte
-	done    bool
-	failure string
-	survey  *Survey
-	broken  error
+	report *opennebula.Reporter
+	rest   []byte
+	last   Line // with Done, once it has come
+	broken error
 }
 
 func (a *answer) Write(p []byte) (int, error) {
@@ -261,7 +264,7 @@ func (a *answer) line(text []byte) {
 	}
 	switch {
 	case l.Done:
-		a.done, a.failure, a.survey = true, l.Error, l.Survey
+		a.last = l
 	case l.Warn:
 		a.report.Warn("%s", l.Log)
 	default:

@@ -71,6 +71,18 @@ func TestDeployPrintsTheDeployID(t *testing.T) {
 	}, p.got)
 }
 
+// The plan takes the place of what the verb would print.
+func TestDryRunPrintsThePlan(t *testing.T) {
+	for _, c := range [][]string{{`{"done":true,"plan":"1. store\n"}`, "1. store\n"}, {`{"done":true}`, "nothing is to be done\n"}} {
+		p := &peer{says: c[0] + "\n"}
+		d, stdout, _ := front(p, "<domain/>")
+		d.DryRun = true
+		require.NoError(t, d.Do(t.Context(), "deploy", []string{"/var/lib/one//datastores/101/0/deployment.0", "node1", "0", "node1"}))
+		assert.Equal(t, c[1], stdout.String())
+		assert.True(t, p.got.DryRun)
+	}
+}
+
 func TestOtherVerbs(t *testing.T) {
 	for line, want := range map[string]Request{
 		"cancel one-42 node1 42 node1":                                            {Verb: cluster.VerbCancel, Node: "node1"},

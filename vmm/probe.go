@@ -90,11 +90,11 @@ func (d *Driver) PollAll(ctx context.Context) error {
 func (d *Driver) survey(ctx context.Context) (*Survey, error) {
 	q := d.patience()
 	q.Verb, q.Node = VerbPoll, "localhost"
-	survey, err := d.ask(ctx, d.Agent, q)
-	if err == nil && survey == nil {
+	last, err := d.ask(ctx, d.Agent, q)
+	if err == nil && last.Survey == nil {
 		err = errors.New("the privileged end gave no figures: is it of another version?")
 	}
-	return survey, err
+	return last.Survey, err
 }
 
 func (d *Driver) printPoll(call opennebula.VMMCall, survey *Survey) error {

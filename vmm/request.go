@@ -26,8 +26,9 @@ type Request struct {
 	Home   string       `json:"home"` // "" where the verb does not tell
 	Node   string       `json:"node"` // where OpenNebula has the VM
 	To     string       `json:"to,omitempty"`
-	Domain string       `json:"domain,omitempty"` // of deploy
-	Name   string       `json:"name,omitempty"`   // of deploy: the domain's, under Xen
+	Domain string       `json:"domain,omitempty"`  // of deploy
+	Name   string       `json:"name,omitempty"`    // of deploy: the domain's, under Xen
+	DryRun bool         `json:"dry_run,omitempty"` // only tell the plan
 
 	// Of the verbs that change the hardware.
 	Device    string `json:"device,omitempty"`   // document of what is attached
@@ -52,6 +53,8 @@ type Line struct {
 	Warn  bool   `json:"warn,omitempty"`
 	Done  bool   `json:"done,omitempty"`
 	Error string `json:"error,omitempty"`
+	// Plan is what would be done, of a request with DryRun.
+	Plan string `json:"plan,omitempty"`
 	// Survey is the answer of poll.
 	Survey *Survey `json:"survey,omitempty"`
 }
@@ -115,6 +118,8 @@ func (q *Request) validate(c *Config) error {
 		return fmt.Errorf("host name %q", q.To)
 	case (q.Verb == cluster.VerbStart) != (q.Domain != ""):
 		return errors.New("only deploy has a domain, and needs one")
+	case q.DryRun && q.Verb == verbNetworks:
+		return errors.New("it has no plan")
 	}
 	if q.Name != "" && (!hostPattern.MatchString(q.Name) || q.Verb != cluster.VerbStart) {
 		return fmt.Errorf("name %q of a VM", q.Name)

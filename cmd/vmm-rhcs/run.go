@@ -108,10 +108,17 @@ func remotesOf(script string) string {
 func runVerb(ctx context.Context, script string, argv []string, io stdio) int {
 	verb := filepath.Base(script)
 	if len(argv) > 0 && (argv[0] == "--help" || argv[0] == "-h") {
-		fmt.Fprint(io.out, "vmm-rhcs ", opennebula.VMMUsage(verb))
+		fmt.Fprint(io.out, "vmm-rhcs ", opennebula.VMMUsage(verb), "--dry-run before the arguments prints the plan of the call and changes nothing.\n")
 		return 0
 	}
-	return runDriver(remotesOf(script), io, func(d *vmm.Driver) error { return d.Do(ctx, verb, argv) })
+	dryRun := len(argv) > 0 && argv[0] == "--dry-run" // ours alone, oned gives none
+	if dryRun {
+		argv = argv[1:]
+	}
+	return runDriver(remotesOf(script), io, func(d *vmm.Driver) error {
+		d.DryRun = dryRun
+		return d.Do(ctx, verb, argv)
+	})
 }
 
 // runDriver does what a script of the drivers is for.
@@ -157,6 +164,7 @@ func usage(w io.Writer) {
 	fmt.Fprint(w, `vmm-rhcs: OpenNebula's VMs as services of a cluster.
 
   vmm-rhcs VERB ARGUMENTS      as one_vmm_exec calls it on a node
+  vmm-rhcs VERB --dry-run …    prints the plan of a call, and changes nothing
   vmm-rhcs VERB --help
   vmm-rhcs agent               serves one request on standard input; the verbs start it by sudo
   vmm-rhcs resource ACTION     Pacemaker's resource agent (ocf:one-clvm:VirtualDomain)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,6 +99,7 @@ func TestHelp(t *testing.T) {
 		status, usage, _ := call(verb, "--help")
 		assert.Zero(t, status)
 		assert.True(t, strings.HasPrefix(usage, "vmm-rhcs "+verb+" "), usage)
+		assert.Contains(t, usage, "--dry-run")
 		_, same, _ := call("help", verb)
 		assert.Equal(t, usage, same)
 	}
@@ -120,10 +122,12 @@ func TestWrongCalls(t *testing.T) {
 		assert.NotEmpty(t, stderr, argv)
 	}
 	remotes := t.TempDir()
-	status, stdout, stderr := call(filepath.Join(remotes, "vmm/rhcs/cancel"), "one-42")
-	assert.Equal(t, 2, status)
-	assert.Empty(t, stdout)
-	assert.Contains(t, stderr, "usage: cancel DEPLOY_ID HOST VM_ID HOST")
+	for _, argv := range [][]string{{"one-42"}, {"--dry-run", "one-42"}, {"one-42", "--dry-run"}} {
+		status, stdout, stderr := call(append([]string{filepath.Join(remotes, "vmm/rhcs/cancel")}, argv...)...)
+		assert.Equal(t, 2, status)
+		assert.Empty(t, stdout)
+		assert.Contains(t, stderr, fmt.Sprintf("%d given; usage: cancel DEPLOY_ID HOST VM_ID HOST", len(argv)-strings.Count(argv[0], "--dry-run")))
+	}
 }
 
 func TestMetadataByTheScriptOfTheResourceAgent(t *testing.T) {
