@@ -27,6 +27,9 @@ const (
 	persistentImage = 61
 	clonedImage     = 62
 	blankImage      = 63 // waits for a disk's content
+	fileImage       = 64 // a tar
+	rawImage        = 65 // a persistent file
+	savedFile       = 66 // a file that waits for a disk's content
 )
 
 // line is one call of a driver as releases from since on, before until, make it. Words in
@@ -38,7 +41,7 @@ type line struct {
 	prints       string // a regular expression; "" is nothing
 }
 
-// lives are the calls in the life of a VM with five disks, and of the images it is made of,
+// lives are the calls in the life of a VM with seven disks, and of the images it is made of,
 // in their order: OpenNebula's src/tm, src/vm and src/datastore of each release.
 var lives = []line{
 	{"", "6.4.4", "datastore/stat {stat} 0", "", `8\n`},
@@ -69,6 +72,10 @@ var lives = []line{
 	{"", "", "ln frontend:lv-oneimg-61 node1:{home}/disk.1 42 100", "", ""},
 	{"", "6.0", "mkimage 16 ext4 node1:{home}/disk.2 42 {ds}", "", ""},
 	{"6.0", "", "mkimage 16 raw node1:{home}/disk.2 42 {ds}", "", ""},
+	{"", "", "clone frontend:{file} node1:{home}/disk.5 42 100", "", ""},
+	{"", "", "ln frontend:{raw file} node1:{home}/disk.6 42 100", "", ""},
+	{"", "", "clone frontend:{boot file} node1:{home}/kernel 42 100", "", ""},
+	{"", "", "clone frontend:{boot file} node1:{home}/initrd 42 100", "", ""},
 	{"", "", "mkswap 8 node1:{home}/disk.3 42 {ds}", "", ""},
 	{"", "", "context {context.sh} node1:{home}/disk.4 42 {ds}", "", ""},
 
@@ -85,6 +92,9 @@ var lives = []line{
 
 	{"4.0", "4.14", "cpds node2:{home}/disk.0 lv-oneimg-63 42 100", "", ""},
 	{"4.14", "", "cpds node2:{home}/disk.0 lv-oneimg-63 -1 42 100", "", ""},
+	{"4.0", "4.14", "cpds node2:{home}/disk.5 {saved file} 42 100", "", ""},
+	{"4.14", "", "cpds node2:{home}/disk.5 {saved file} -1 42 100", "", ""},
+	{"4.14", "", "snap_create node2:{home}/disk.1 0 42 100", "", ""},
 	{"4.14", "", "snap_create_live node2:{home}/disk.0 0 42 100", "", ""},
 	{"4.14", "", "snap_create node2:{home}/disk.0 1 42 100", "", ""},
 	{"4.14", "", "snap_revert node2:{home}/disk.0 0 42 100", "", ""},
@@ -96,12 +106,18 @@ var lives = []line{
 	{"6.6", "6.8", "postbackup_live node2:{home} 0 one-42 42 {ds}", "{VM as it is}", ""},
 	{"6.8", "", "prebackup_live node2:{home} 0:2 one-42 - 42 {ds}", "{VM as it is}", ""},
 	{"6.8", "", "postbackup_live node2:{home} 0:2 one-42 - 42 {ds}", "{VM as it is}", ""},
+	{"6.6", "6.8", "prebackup node2:{home} 0 one-42 42 {ds}", "{VM as it is}", ""},
+	{"6.6", "6.8", "postbackup node2:{home} 0 one-42 42 {ds}", "{VM as it is}", ""},
+	{"6.8", "", "prebackup node2:{home} 0:2 one-42 - 42 {ds}", "{VM as it is}", ""},
+	{"6.8", "", "postbackup node2:{home} 0:2 one-42 - 42 {ds}", "{VM as it is}", ""},
 
 	{"", "", "mv node2:{home}/disk.0 frontend:{home}/disk.0 42 100", "", ""},
 	{"", "", "mv node2:{home}/disk.2 frontend:{home}/disk.2 42 {ds}", "", ""},
+	{"", "", "mv node2:{home}/disk.5 frontend:{home}/disk.5 42 100", "", ""},
 	{"", "", "mv node2:{home} frontend:{home} 42 {ds}", "", ""},
 	{"", "", "mv frontend:{home}/disk.0 node1:{home}/disk.0 42 100", "", ""},
 	{"", "", "mv frontend:{home}/disk.2 node1:{home}/disk.2 42 {ds}", "", ""},
+	{"", "", "mv frontend:{home}/disk.5 node1:{home}/disk.5 42 100", "", ""},
 	{"", "", "mv frontend:{home} node1:{home} 42 {ds}", "", ""},
 
 	{"6.10", "", "restore node1:{home} 42 30 -1 0", "", ""},
@@ -110,7 +126,18 @@ var lives = []line{
 	{"4.0", "", "delete node1:{home}/disk.0 42 100", "", ""},
 	{"", "", "mvds node1:{home}/disk.1 lv-oneimg-61 42 100", "", ""},
 	{"", "", "delete node1:{home}/disk.2 42 {ds}", "", ""},
+	{"", "", "delete node1:{home}/disk.5 42 100", "", ""},
+	{"", "", "mvds node1:{home}/disk.6 {raw file} 42 100", "", ""},
 	{"", "", "delete node1:{home} 42 {ds}", "", ""},
+	{"4.14", "6.4.4", "datastore/snap_revert {snapshot} 61", "", ""},
+	{"4.14", "6.4.4", "datastore/snap_delete {snapshot} 61", "", ""},
+	{"6.4.4", "6.8", "datastore/snap_revert - 61", "{snapshot}", ""},
+	{"6.4.4", "6.8", "datastore/snap_delete - 61", "{snapshot}", ""},
+	{"6.8", "", "datastore/snap_revert 61", "{snapshot}", ""},
+	{"6.8", "", "datastore/snap_delete 61", "{snapshot}", ""},
+	{"5.0", "6.4.4", "datastore/export {rm 60} 60", "", exported},
+	{"6.4.4", "6.8", "datastore/export - 60", "{rm 60}", exported},
+	{"6.8", "", "datastore/export 60", "{rm 60}", exported},
 	{"", "6.4.4", "datastore/rm {rm 60} 60", "", ""},
 	{"", "6.4.4", "datastore/rm {rm 61} 61", "", ""},
 	{"", "6.4.4", "datastore/rm {rm 62} 62", "", ""},
@@ -125,6 +152,8 @@ var lives = []line{
 	{"6.8", "", "datastore/rm 63", "{rm 63}", ""},
 }
 
+const exported = `(?s)<IMPORT_INFO>.*</IMPORT_INFO>\s*`
+
 const capacity = `USED_MB=\d+\nTOTAL_MB=\d+\nFREE_MB=\d+\n`
 
 // wayAround runs on this machine what ssh would run on a node: all that is tried here is
@@ -137,7 +166,9 @@ exec "$@"
 // TestEveryRelease lives that life as each release has it.
 func TestEveryRelease(t *testing.T) {
 	around := testbed.Scratch + "/way-around"
-	s := start(t, testbed.Options{Cxmrc: map[string]string{"SSH": around}})
+	s := start(t, testbed.Options{Cxmrc: map[string]string{"SSH": around, "TMP_ROOT": exports}})
+	s.root("install", "-d", "-o", "oneadmin", exports)
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(exports)) })
 	require.NoError(t, os.WriteFile(around, []byte(wayAround), 0o755))
 	for _, release := range []string{"3.6.3", "3.8.5", "4.4.1", "4.14.2", "5.4.13", "5.12.12", "6.0.2", "6.4.3", "6.4.7", "6.6.3", "6.10.5", "7.0.1", "7.4.0"} {
 		t.Run(release, func(t *testing.T) {
@@ -205,10 +236,29 @@ func (l *life) knownToOned() {
 	}
 	vm := fakeoned.VM{ID: vmID, Name: "vm", Host: "node2", DS: l.systemDS, Context: 4, Disks: []fakeoned.Disk{
 		first, fakeoned.PersistentDisk(1, persistent), fakeoned.VolatileDisk(2, "ext4", 16), fakeoned.SwapDisk(3, 8),
+		fakeoned.CloneDisk(5, l.file(fileImage, map[string]string{"MODE": "TGZ", "SIZE": "16M", "FSTYPE": "ext4"}), 0),
+		fakeoned.PersistentDisk(6, l.file(rawImage, map[string]string{"MODE": "RAW", "SIZE": "16M"})),
 	}}
+	l.file(savedFile, map[string]string{"MODE": "GZIP"})
 	l.oned.Put(fakeoned.VMs, vmID, vm.Document())
 	require.NoError(l, os.WriteFile(backedUp, randomBytes(l.T, 3<<20), 0o644))
 	l.backupImage(30, map[int]string{0: backedUp})
+}
+
+// file is an image that is a file; one that a disk is saved to is not there yet.
+func (l *life) file(id int, template map[string]string) fakeoned.Image {
+	image := l.image(id, template)
+	switch template["MODE"] {
+	case "TGZ":
+		l.pack(smallTree(l.T), image)
+	case "RAW":
+		l.sparseDisk(image.Source, 16<<20)
+	}
+	l.Cleanup(func() {
+		l.oned.Remove(fakeoned.Images, id)
+		assert.NoError(l, os.RemoveAll(image.Source))
+	})
+	return image
 }
 
 func (l *life) systemDatastore() string {
@@ -237,12 +287,19 @@ func (l *life) documents() {
 		"{stat}", of(0, imageFields{"PATH": path, "SIZE": ""}), "{cp}", of(goldenImage, imageFields{"PATH": path}),
 		"{mkfs}", of(persistentImage, imageFields{"FORMAT": "raw", "FS": "ext4", "SIZE": "16"}),
 		"{clone}", of(clonedImage, imageFields{"PATH": "lv-oneimg-60", "CLONING_ID": "60"}),
+		"{file}", fileOf(fileImage), "{raw file}", fileOf(rawImage), "{saved file}", fileOf(savedFile), "{boot file}", path,
+		"{snapshot}", of(persistentImage, imageFields{"SOURCE": imageVolume(persistentImage), "TARGET_SNAPSHOT": "0"}),
 		"{blank}", of(blankImage, imageFields{"FORMAT": "save_as"}),
 	}
 	for id := goldenImage; id <= blankImage; id++ {
 		pairs = append(pairs, fmt.Sprintf("{rm %d}", id), of(id, imageFields{"SOURCE": imageVolume(id)}))
 	}
 	l.words = strings.NewReplacer(pairs...)
+}
+
+// fileOf is where an image is that is a file.
+func fileOf(id int) string {
+	return filepath.Join(testbed.DatastorePath(fakeoned.ImageDS), fmt.Sprintf("%032x", id))
 }
 
 // has says whether the release makes that call.
@@ -338,7 +395,7 @@ func (l *life) look(verb string) {
 		for _, disk := range []struct {
 			id int
 			fs string
-		}{{1, "ext4"}, {2, "ext4"}, {3, "swap"}} {
+		}{{1, "ext4"}, {2, "ext4"}, {3, "swap"}, {5, "ext4"}} {
 			require.Contains(l, l.root("blkid", "-p", fmt.Sprintf("%s/disk.%d", l.home, disk.id)), `TYPE="`+disk.fs+`"`)
 		}
 	case "premigrate":

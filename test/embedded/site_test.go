@@ -124,7 +124,7 @@ var (
 func (s *site) image(id int, template map[string]string) fakeoned.Image {
 	image := fakeoned.Image{
 		ID: id, Name: fmt.Sprintf("image-%d", id), SizeMiB: 64, Template: template,
-		Source: filepath.Join(testbed.DatastorePath(fakeoned.ImageDS), fmt.Sprintf("%032x", id)),
+		Source: fileOf(id),
 	}
 	s.oned.Put(fakeoned.Images, id, image.Document())
 	return image
