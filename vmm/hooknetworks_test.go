@@ -162,7 +162,7 @@ func TestRgmanagerTakesTheNetworksAlong(t *testing.T) {
 	}
 	b.rhcs.Hook = func(node, name, operation, part, document string) error {
 		require.NoError(t, n.note(node+" "+operation))
-		return hooks[node].Do(t.Context(), []string{name, operation, part, "-"}, strings.NewReader(document))
+		return hooks[node].Do(t.Context(), ParseHookCall([]string{name, operation, part, "-"}), strings.NewReader(document))
 	}
 	behind := func() []string {
 		for _, do := range left {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,31 +42,58 @@ type LibvirtHook struct {
 // lockWait is how long another operation on the VM is waited for, seconds.
 const lockWait = 60
 
-// Do is one call: the domain's name, what libvirt does and which part of it, with the domain
-// on document. Domains that are not OpenNebula's are let pass.
-func (h *LibvirtHook) Do(ctx context.Context, argv []string, document io.Reader) error {
+// What libvirt does when the hook has something to do.
+const (
+	hookArrives  = "migrate begin"
+	hookPrepares = "prepare begin"
+	hookStarted  = "started begin"
+	hookReleases = "release end"
+)
+
+// HookCall is one call of libvirt's hook.
+type HookCall struct {
+	vm   int
+	what string // "": nothing to do
+}
+
+// ParseHookCall reads how libvirt has called: the domain's name, what it does and which part of
+// that. There is nothing to do for domains that are not OpenNebula's, and for all else that
+// libvirt does.
+func ParseHookCall(argv []string) HookCall {
 	if len(argv) < 3 {
-		return errors.New("a hook of libvirt is called with a domain, an operation and its part")
+		return HookCall{}
 	}
 	vm, ours := vmOf(argv[0])
-	if !ours || opennebula.ServiceName(vm) != argv[0] {
-		return nil
+	what := argv[1] + " " + argv[2]
+	if !ours || opennebula.ServiceName(vm) != argv[0] || !slices.Contains([]string{hookArrives, hookPrepares, hookStarted, hookReleases}, what) {
+		return HookCall{}
 	}
+	return HookCall{vm, what}
+}
+
+// Idle says that there is nothing to do, and nothing that may fail: libvirt kills the guests
+// whose hook fails when it is started again and finds them (reconnect).
+func (c HookCall) Idle() bool { return c.what == "" }
+
+// MayRefuse says whether libvirt may be told of a failure: it then does not start a domain that
+// does not run yet.
+func (c HookCall) MayRefuse() bool { return c.what == hookArrives || c.what == hookPrepares }
+
+// Do is one call, with the domain on document.
+func (h *LibvirtHook) Do(ctx context.Context, c HookCall, document io.Reader) error {
 	var err error
-	switch argv[1] + " " + argv[2] {
-	case "migrate begin":
-		err = h.announce(vm)
-	case "prepare begin":
-		err = h.prepare(ctx, vm, document)
-	case "started begin":
-		err = h.after(ctx, vm)
-	case "release end":
-		err = errors.Join(h.job(vm).activate(ctx, lvm.Off), h.gone(ctx, vm))
-	default:
-		return nil
+	switch c.what {
+	case hookArrives:
+		err = h.announce(c.vm)
+	case hookPrepares:
+		err = h.prepare(ctx, c.vm, document)
+	case hookStarted:
+		err = h.after(ctx, c.vm)
+	case hookReleases:
+		err = errors.Join(h.job(c.vm).activate(ctx, lvm.Off), h.gone(ctx, c.vm))
 	}
 	if err != nil {
-		return fmt.Errorf("VM %d: %s: %w", vm, argv[1], err)
+		return fmt.Errorf("VM %d: %s: %w", c.vm, c.what, err)
 	}
 	return nil
 }

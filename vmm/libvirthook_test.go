@@ -21,7 +21,7 @@ import (
 // hook has libvirt call its hook.
 func (n *node) hook(t *testing.T, document string, argv ...string) error {
 	t.Helper()
-	return n.libvirtHook().Do(t.Context(), argv, strings.NewReader(document))
+	return n.libvirtHook().Do(t.Context(), ParseHookCall(argv), strings.NewReader(document))
 }
 
 func (n *node) libvirtHook() *LibvirtHook {
@@ -77,7 +77,20 @@ func TestLibvirtHookLetsTheRestPass(t *testing.T) {
 		require.NoError(t, n.hook(t, "no document", argv...), argv)
 	}
 	assert.Empty(t, n.calls)
-	require.Error(t, n.hook(t, n.own(t), "one-42"))
+}
+
+// TestLibvirtHookMayRefuseWhatDoesNotRun: libvirt kills a running guest whose hook fails.
+func TestLibvirtHookMayRefuseWhatDoesNotRun(t *testing.T) {
+	operations := strings.Split("prepare begin,start begin,started begin,stopped end,release end,migrate begin,restore begin,reconnect begin,attach begin,prepare end,weather begin", ",")
+	for _, guest := range []string{"one-42", "web", "one-x", "one-042", "one-", "one-42-1", "help", "--help", ""} {
+		for _, operation := range operations {
+			c := ParseHookCall(append([]string{guest}, append(strings.Fields(operation), "-")...))
+			ours := guest == "one-42"
+			assert.Equal(t, ours && (operation == "prepare begin" || operation == "migrate begin"), c.MayRefuse(), "%s %s", guest, operation)
+			assert.Equal(t, !c.MayRefuse() && (!ours || operation != "release end" && operation != "started begin"), c.Idle(), "%s %s", guest, operation)
+		}
+	}
+	assert.True(t, ParseHookCall([]string{"one-42", "prepare"}).Idle())
 }
 
 // window has all of the VM's disks shared for a migration that is to end at a time.

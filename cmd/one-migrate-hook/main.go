@@ -16,7 +16,7 @@ import (
 )
 
 func main() {
-	kind, words, ok := entranceOf(os.Args[1:], os.Getenv)
+	kind, words, ok := entranceOf(os.Args, os.Getenv)
 	if !ok {
 		err := becomeCommands(os.Args[1:])
 		fmt.Fprintf(os.Stderr, "one-migrate-hook: %v\n", err)
@@ -30,8 +30,13 @@ func main() {
 
 // entranceOf is who calls. Pacemaker and cxm can be given the program itself: the former
 // gives no arguments and CRM_alert_*, the latter three words of which the first is a VM's
-// name. The words of a caller are none of ours: a domain may be called --help.
+// name; libvirt's hook may be a link to it. The words of a caller are none of ours: a domain may
+// be called --help. The first of argv is the program.
 func entranceOf(argv []string, env func(string) string) (entrance.Kind, []string, bool) {
+	program, argv := argv[0], argv[1:]
+	if strings.Contains(program, "/libvirt/hooks/") {
+		return entrance.Libvirt, argv, true
+	}
 	if len(argv) == 0 {
 		return entrance.Pacemaker, nil, env("CRM_alert_kind") != ""
 	}

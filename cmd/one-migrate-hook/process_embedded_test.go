@@ -111,6 +111,11 @@ func TestLibvirtNeverHearsOfFailures(t *testing.T) {
 		require.NoError(t, err, words)
 		assert.Empty(t, r.Stdout, words)
 	}
+	link := filepath.Join(t.TempDir(), "libvirt/hooks/qemu")
+	require.NoError(t, os.MkdirAll(filepath.Dir(link), 0o755))
+	require.NoError(t, os.Symlink(installedHook, link))
+	_, err := run.Exec{}.Run(t.Context(), run.Cmd{Path: link, Args: []string{"web", "reconnect", "begin", "-"}})
+	require.NoError(t, err, "the program itself, not its script")
 }
 
 // All that is no entrance is the other program's.

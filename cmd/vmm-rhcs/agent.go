@@ -132,22 +132,41 @@ func rhcs(cfg *cxmrc.Config, runner run.Runner, client *virsh.Client, document f
 	}, nil
 }
 
-// runLibvirtHook is the program as libvirt's hook. libvirt logs what it says.
-func runLibvirtHook(ctx context.Context, argv []string, io stdio) int {
+// runLibvirtHook is the program as libvirt's hook. It fails only where libvirt then starts no
+// domain: guests that run are killed when their hook fails, whatever is broken here and
+// whosever they are.
+func runLibvirtHook(ctx context.Context, config string, argv []string, io stdio) int {
 	if len(argv) < 3 {
 		fmt.Fprintln(io.err, "usage: vmm-rhcs libvirt-hook DOMAIN OPERATION PART [MORE]; libvirt calls it as /etc/libvirt/hooks/qemu")
 		return 2
 	}
-	h, err := libvirtHook(io)
-	if err == nil {
-		err = h.Do(ctx, argv, io.in)
-	}
-	if err != nil {
-		fmt.Fprintln(io.err, opennebula.Sanitize(err.Error()))
+	call := vmm.ParseHookCall(argv)
+	switch err := doHook(ctx, config, call, io); {
+	case err != nil && call.MayRefuse():
+		fmt.Fprintln(io.err, opennebula.Sanitize(err.Error())) // libvirt logs it
 		return 1
+	case err != nil:
+		journal := &entrance.Syslog{Program: "vmm-rhcs", Stderr: io.err, Socket: entrance.LogSocket}
+		journal.Alarm("%s; its disks may be active here still, or its networks not be set up; tm-clvm audit on the front-end finds the former", opennebula.Sanitize(err.Error()))
 	}
 	tell(cxmrc.HookPath, argv, io)
 	return 0
+}
+
+func doHook(ctx context.Context, config string, call vmm.HookCall, io stdio) (err error) {
+	if call.Idle() {
+		return nil // whether or not there is a configuration
+	}
+	defer func() {
+		if broken := recover(); broken != nil {
+			err = fmt.Errorf("a defect of vmm-rhcs: %v; please report it", broken)
+		}
+	}()
+	h, err := libvirtHook(config, io)
+	if err != nil {
+		return err
+	}
+	return h.Do(ctx, call, io.in)
 }
 
 // tell passes on to one-migrate-hook what libvirt says, where that is configured: libvirt

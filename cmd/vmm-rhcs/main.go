@@ -7,5 +7,9 @@ import (
 )
 
 func main() {
-	os.Exit(vmmrhcs(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+	argv := os.Args[1:]
+	if isLibvirtHook(os.Args[0]) {
+		argv = os.Args // the program itself is linked there, not its script
+	}
+	os.Exit(vmmrhcs(argv, stdio{os.Stdin, os.Stdout, os.Stderr}))
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // libvirtHook is what this node's configuration makes of libvirt's hook.
-func libvirtHook(io stdio) (*vmm.LibvirtHook, error) {
-	cfg, err := cxmrc.LoadAgent(cxmrc.AgentPath)
+func libvirtHook(config string, io stdio) (*vmm.LibvirtHook, error) {
+	cfg, err := cxmrc.LoadAgent(config)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func runNetworks(ctx context.Context, argv []string, io stdio) int {
 		fmt.Fprintln(io.err, "usage: vmm-rhcs networks post|clean DOMAIN; libvirt's hook calls it")
 		return 2
 	}
-	h, err := libvirtHook(io)
+	h, err := libvirtHook(cxmrc.AgentPath, io)
 	if err == nil {
 		err = h.Networks(ctx, argv[0], argv[1])
 	}

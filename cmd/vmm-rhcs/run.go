@@ -48,8 +48,8 @@ func vmmrhcs(argv []string, io stdio) int {
 		return 0
 	case strings.Contains(first, "/resource.d/"), first == "resource":
 		return runResource(ctx, cxmrc.AgentPath, programs(), rest, io)
-	case strings.HasSuffix(filepath.Dir(first), "/libvirt/hooks"), first == "libvirt-hook":
-		return runLibvirtHook(ctx, rest, io)
+	case isLibvirtHook(first), first == "libvirt-hook":
+		return runLibvirtHook(ctx, cxmrc.AgentPath, rest, io)
 	case first == "networks":
 		return runNetworks(ctx, rest, io)
 	case first == "agent" && len(rest) == 0:
@@ -66,6 +66,9 @@ func vmmrhcs(argv []string, io stdio) int {
 	fmt.Fprintf(io.err, "vmm-rhcs: no verb or command %q; vmm-rhcs --help lists them\n", first)
 	return 2
 }
+
+// isLibvirtHook: the script's path, as /etc/libvirt/hooks/qemu or below qemu.d.
+func isLibvirtHook(script string) bool { return strings.Contains(script, "/libvirt/hooks/") }
 
 // people is what people call on a front-end.
 func people() *command.Program {

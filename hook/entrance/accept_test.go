@@ -58,7 +58,7 @@ func TestJournal(t *testing.T) {
 	require.NoError(t, err)
 	defer log.Close()
 	var stderr bytes.Buffer
-	journal := &Syslog{Stderr: &stderr, Socket: socket}
+	journal := &Syslog{Program: "one-migrate-hook", Stderr: &stderr, Socket: socket}
 	journal.Note("one %d", 1)
 	journal.Alarm("two")
 	for _, want := range []string{`^<29>one-migrate-hook\[\d+\]: one 1$`, `^<27>one-migrate-hook\[\d+\]: two$`} {

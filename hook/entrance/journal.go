@@ -19,15 +19,18 @@ type Journal interface {
 // journald reads as well, and standard error. Callers of the entrances drop what these say;
 // and no other program has to be started.
 type Syslog struct {
-	Stderr io.Writer
-	Socket string // of the log
+	Program string // who writes
+	Stderr  io.Writer
+	Socket  string // of the log
 }
 
 // LogSocket is where the system's log listens.
 const LogSocket = "/dev/log"
 
-// System is the log of this machine.
-func System(stderr io.Writer) *Syslog { return &Syslog{Stderr: stderr, Socket: LogSocket} }
+// System is the log of this machine, for one-migrate-hook.
+func System(stderr io.Writer) *Syslog {
+	return &Syslog{Program: "one-migrate-hook", Stderr: stderr, Socket: LogSocket}
+}
 
 // Severities of syslog, in the facility of daemons.
 const (
@@ -43,9 +46,9 @@ func (s *Syslog) Note(format string, args ...any) { s.write(notice, fmt.Sprintf(
 func (s *Syslog) Alarm(format string, args ...any) { s.write(severe, fmt.Sprintf(format, args...)) }
 
 func (s *Syslog) write(priority int, line string) {
-	fmt.Fprintf(s.Stderr, "one-migrate-hook: %s\n", line)
-	if err := s.send(fmt.Sprintf("<%d>one-migrate-hook[%d]: %s", priority, os.Getpid(), line)); err != nil {
-		fmt.Fprintf(s.Stderr, "one-migrate-hook: system log: %v\n", err)
+	fmt.Fprintf(s.Stderr, "%s: %s\n", s.Program, line)
+	if err := s.send(fmt.Sprintf("<%d>%s[%d]: %s", priority, s.Program, os.Getpid(), line)); err != nil {
+		fmt.Fprintf(s.Stderr, "%s: system log: %v\n", s.Program, err)
 	}
 }
 
