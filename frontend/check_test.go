@@ -37,12 +37,16 @@ func rendered(t testing.TB, form string) string {
 func TestGuides(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.conf")
 	require.NoError(t, err)
-	require.Len(t, files, 3)
+	require.Len(t, files, 5)
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
+		found := Check(string(text))
+		if strings.HasSuffix(file, "fence_virt.conf") {
+			found = CheckFenceVirt(string(text), rendered(t, "cluster.conf"))
+		}
 		var out strings.Builder
-		for _, f := range Check(string(text)) {
+		for _, f := range found {
 			out.WriteString(f.String() + "\n")
 		}
 		golden := strings.TrimSuffix(file, ".conf") + ".golden"
@@ -61,8 +65,9 @@ func TestRenderedIsRight(t *testing.T) {
 	assert.Empty(t, CheckFenceVirt(rendered(t, "fence_virt.conf"), rendered(t, "cluster.conf")))
 	assert.Equal(t, []string{"/etc/cluster/fence_xvm.key"}, Keys(rendered(t, "cluster.conf")))
 	for form, words := range map[string][]string{
-		"ccs": {"ccs -h one-server1 --addnode one-server2 --nodeid 2\n", "--addfenceinst libvirt one-server2 libvirt port=one2\n", "--sync --activate\n"},
-		"pcs": {"pcmk_host_map='one-server1:one1;one-server2:one2'", "resource create opennebula systemd:opennebula op", "--group opennebula-frontend\n", "systemd:opennebula-sunstone", "IPaddr2 ip=10.10.11.12"},
+		"ccs":           {"ccs -h one-server1 --addnode one-server2 --nodeid 2\n", "--addfenceinst libvirt one-server2 libvirt port=one2\n", "--sync --activate\n"},
+		"pcs":           {"pcmk_host_map='one-server1:one1;one-server2:one2'", "resource create opennebula systemd:opennebula op", "--group opennebula-frontend\n", "systemd:opennebula-sunstone", "IPaddr2 ip=10.10.11.12"},
+		"fence_xvm.key": {"install -m 400 /dev/null /etc/cluster/fence_xvm.key\ndd if=/dev/urandom of=/etc/cluster/fence_xvm.key bs=4096 count=1\n", "scp -p /etc/cluster/fence_xvm.key root@one-server2:/etc/cluster/fence_xvm.key\n"},
 	} {
 		for _, word := range words {
 			assert.Contains(t, rendered(t, form), word)
@@ -104,6 +109,9 @@ func TestBrokenVariants(t *testing.T) {
 		"a stranger in the domain":  {`<failoverdomainnode name="one-server2"`, `<failoverdomainnode name="one-server3"`, "one-server3, which is no clusternode"},
 		"no priority":               {` priority="2"`, ``, "priority"},
 		"failback":                  {`nofailback="1"`, `nofailback="0"`, "goes back"},
+		"not ordered":               {` ordered="1"`, ` ordered="0"`, "opennebula is not ordered"},
+		"no order":                  {` ordered="1"`, ``, "opennebula is not ordered"},
+		"no domain":                 {` domain="opennebula"`, ``, "bound to no failover domain"},
 		"no such domain":            {`domain="opennebula"`, `domain="frontend"`, "bound to failover domain frontend"},
 		"not started":               {`autostart="1"`, `autostart="0"`, "autostart 0"},
 		"no such policy":            {`recovery="restart"`, `recovery="again"`, `recovery "again"`},
@@ -140,6 +148,19 @@ func TestBrokenVariants(t *testing.T) {
 			assert.Equal(t, []int{changed}, lines, "%v", found)
 			assert.LessOrEqual(t, len(found), 3, "no heap of findings for one mistake: %v", found)
 		})
+	}
+}
+
+func TestNothingToTakeOver(t *testing.T) {
+	members, _, _ := strings.Cut(rendered(t, "cluster.conf"), "  <rm>")
+	for services, c := range map[string]struct {
+		line int
+		says string
+	}{"": {2, "there is no <rm>"}, "<rm/>": {1 + strings.Count(members, "\n"), "there is no service"}} {
+		found := Check(members + services + "</cluster>\n")
+		require.Len(t, found, 1)
+		assert.Equal(t, c.line, found[0].Line)
+		assert.Equal(t, c.says, found[0].What)
 	}
 }
 

@@ -65,7 +65,8 @@ func (c *checker) policy(what string, e *element) {
 func (c *checker) services() {
 	rm := c.root.first("rm")
 	if rm == nil {
-		return // members and fencing alone are a cluster, too
+		c.report(c.root, "there is no <rm>", "rgmanager has no service, and nothing takes over", "<rm> with a failover domain and the service of OpenNebula")
+		return
 	}
 	all := rm.all("service")
 	c.once("service", "name", all)
@@ -85,9 +86,7 @@ func (c *checker) services() {
 func (c *checker) service(rm, s *element) {
 	what := "service " + s.attr("name", "")
 	c.policy(what, s)
-	if d := c.domainOf(what, s); d != nil && d.attr("ordered", "0") == "1" && d.attr("nofailback", "0") != "1" {
-		c.report(d, fmt.Sprintf("%s goes back when its first node returns (nofailback=\"0\")", what), "OpenNebula is stopped a second time for nothing, and VMs get stuck again", "nofailback=\"1\"")
-	}
+	c.placement(what, s)
 	if s.attr("autostart", "1") == "0" {
 		c.report(s, what+" has autostart 0", "after a cold start of the cluster there is no OpenNebula", "autostart=\"1\"")
 	}
@@ -113,6 +112,21 @@ func (c *checker) service(rm, s *element) {
 	}
 	if scripts == 0 {
 		c.report(s, what+" has no script", "it starts no OpenNebula", "<script name=\"opennebula\" file=\"/etc/init.d/opennebula\"/>")
+	}
+}
+
+// placement: on which node a service is, and that it stays there.
+func (c *checker) placement(what string, s *element) {
+	if s.attr("domain", "") == "" {
+		c.report(s, what+" is bound to no failover domain", "it starts on any node of the cluster, also on one without OpenNebula", "domain=\"…\", an ordered failover domain of the front-ends")
+		return
+	}
+	switch d := c.domainOf(what, s); {
+	case d == nil:
+	case d.attr("ordered", "0") != "1":
+		c.report(d, fmt.Sprintf("failover domain %s of %s is not ordered", d.attr("name", ""), what), "on which of its nodes OpenNebula starts is chance", "ordered=\"1\", and a priority for each node")
+	case d.attr("nofailback", "0") != "1":
+		c.report(d, fmt.Sprintf("%s goes back when its first node returns (nofailback=\"0\")", what), "OpenNebula is stopped a second time for nothing, and VMs get stuck again", "nofailback=\"1\"")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 
 	"one-clvm/cxmrc"
@@ -65,11 +66,11 @@ func ReadSite(r io.Reader, file string) (*Site, error) {
 }
 
 // Forms are the things that can be rendered.
-var Forms = []string{"cluster.conf", "ccs", "pcs", "fence_virt.conf"}
+var Forms = []string{"cluster.conf", "ccs", "pcs", "fence_virt.conf", "fence_xvm.key"}
 
 // Render is a site in one of the Forms.
 func (s *Site) Render(form string) (string, error) {
-	for i, render := range []func() string{s.clusterConf, s.ccs, s.pcs, s.fenceVirt} {
+	for i, render := range []func() string{s.clusterConf, s.ccs, s.pcs, s.fenceVirt, s.fenceKey} {
 		if Forms[i] == form {
 			return render(), nil
 		}
@@ -204,4 +205,22 @@ fence_virtd {
 	listener = "multicast";
 }
 `, s.Interface, fencePort, fenceGroup, s.Key)
+}
+
+// keySize of fence_xvm, bytes: as much as it reads.
+const keySize = 4096
+
+// fenceKey are the commands that make the key on the physical server, and copy it to the nodes.
+// It is a secret from its first byte.
+func (s *Site) fenceKey() string {
+	directory := path.Dir(s.Key)
+	lines := []string{
+		"mkdir -p " + directory,
+		"install -m 400 /dev/null " + s.Key,
+		fmt.Sprintf("dd if=/dev/urandom of=%s bs=%d count=1", s.Key, keySize),
+	}
+	for _, node := range s.Nodes {
+		lines = append(lines, fmt.Sprintf("ssh root@%s mkdir -p %s", node, directory), fmt.Sprintf("scp -p %s root@%s:%[1]s", s.Key, node))
+	}
+	return strings.Join(lines, "\n") + "\n"
 }

@@ -15,7 +15,10 @@ import (
 )
 
 // twinPlaces are the files that have to be the same on both front-ends, below the root.
-var twinPlaces = []string{"etc/one", "var/lib/one/.one", "var/lib/one/.ssh", "var/lib/one/remotes"}
+var twinPlaces = []string{"etc/one", "etc/cluster", "var/lib/one/.one", "var/lib/one/.ssh", "var/lib/one/remotes"}
+
+// clusterConf is where RHCS has its configuration, below the root.
+const clusterConf = "etc/cluster/cluster.conf"
 
 // own are names of files that each machine may have for itself.
 var own = []string{"known_hosts", "known_hosts.old"}
@@ -23,10 +26,23 @@ var own = []string{"known_hosts", "known_hosts.old"}
 // Hashes are files and links of a front-end, by their paths.
 type Hashes map[string]string
 
+// placesBelow are the twinPlaces, and keys of fence_xvm that the cluster.conf has elsewhere.
+func placesBelow(root string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(root, clusterConf))
+	if errors.Is(err, fs.ErrNotExist) {
+		return twinPlaces, nil
+	}
+	return append(slices.Clone(twinPlaces), Keys(string(text))...), err
+}
+
 // ReadHashes reads all that has to be the same on the twin of this front-end.
 func ReadHashes(root string) (Hashes, error) {
+	places, err := placesBelow(root)
+	if err != nil {
+		return nil, fmt.Errorf("front-end: %w; root may read it", err)
+	}
 	all := Hashes{}
-	for _, place := range twinPlaces {
+	for _, place := range places {
 		err := filepath.WalkDir(filepath.Join(root, place), func(path string, entry fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
@@ -41,7 +57,7 @@ func ReadHashes(root string) (Hashes, error) {
 			return err
 		})
 		if err != nil {
-			return nil, fmt.Errorf("front-end: %w", err)
+			return nil, fmt.Errorf("front-end: %w; root may read it", err)
 		}
 	}
 	return all, nil

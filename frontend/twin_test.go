@@ -3,6 +3,7 @@ package frontend
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -35,4 +36,27 @@ func TestTwins(t *testing.T) {
 		"/etc/one/oned.conf": "the twin's is another one", "/var/lib/one/.ssh/id_rsa": "the twin does not have it",
 		"/var/lib/one/.one/one_auth": "only the twin has it", "/var/lib/one/remotes/tm/link": "the twin's is another one",
 	}, said)
+}
+
+// The key with which one front-end fences the other, wherever it is.
+func TestTwinsHaveOneKey(t *testing.T) {
+	for _, place := range []string{defaultKey, "/srv/fence.key"} {
+		root := t.TempDir()
+		write := func(path, text string) {
+			path = filepath.Join(root, path)
+			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+			require.NoError(t, os.WriteFile(path, []byte(text), 0o400))
+		}
+		write(clusterConf, strings.ReplaceAll(rendered(t, "cluster.conf"), defaultKey, place))
+		write(place, "one")
+		ours, err := ReadHashes(root)
+		require.NoError(t, err)
+		require.NoError(t, os.Remove(filepath.Join(root, place)))
+		write(place, "another")
+		theirs, err := ReadHashes(root)
+		require.NoError(t, err)
+		found := CompareTwins(ours, theirs)
+		require.Len(t, found, 1, place)
+		assert.Equal(t, "the twin's is another one", found[place].What)
+	}
 }

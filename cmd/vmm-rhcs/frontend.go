@@ -20,10 +20,10 @@ import (
 
 // setupFrontend renders a front-end's cluster, and judges one that is there.
 func setupFrontend(flags *pflag.FlagSet) command.Action {
-	form := flags.String("form", "cluster.conf", "show: `cluster.conf|ccs|pcs|fence_virt.conf`")
+	form := flags.String("form", "cluster.conf", "show: `cluster.conf|ccs|pcs|fence_virt.conf|fence_xvm.key`")
 	fenceVirt := flags.String("fence-virt", "", "check: and `FILE`, the fence_virt.conf of the physical server")
 	keys := flags.Bool("keys", false, "check: and the keys of fence_xvm on this machine")
-	twin := flags.String("twin", "", "check: and compare oned.conf, keys and remotes with those of front-end `HOST`, over ssh")
+	twin := flags.String("twin", "", "check: and compare oned.conf, cluster.conf, keys and remotes with those of front-end `HOST`, over ssh")
 	asJSON := flags.Bool("json", false, "check: for programs")
 	return func(ctx context.Context, words []string, io command.Stdio) error {
 		switch {
@@ -164,7 +164,7 @@ func checkKey(file string) []frontend.Finding {
 	}
 	switch {
 	case err != nil:
-		return finding(strings.TrimPrefix(err.Error(), "stat "), "this node can neither fence nor be fenced", "copy it from the physical server, mode 400")
+		return finding(strings.TrimPrefix(err.Error(), "stat "), "this node can neither fence nor be fenced", "make it with show --form fence_xvm.key, or copy it from the physical server, mode 400")
 	case info.Mode().Perm()&0o077 != 0:
 		return finding(fmt.Sprintf("mode %04o", info.Mode().Perm()), "who reads it may switch the nodes off", "chmod 400 "+file)
 	case info.Size() < leastKey:
