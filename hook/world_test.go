@@ -185,7 +185,7 @@ func (w *world) event(node string, vm int, what string) {
 		}
 		return ""
 	}}
-	require.NoError(w, entrance.Accept(context.Background(), entrance.Pacemaker, called, w.nodes[node].Spool, w))
+	require.NoError(w, entrance.Accept(context.Background(), entrance.Pacemaker, called, func() spool.Spool { return w.nodes[node].Spool }, w))
 }
 
 // move is a live migration by the cluster.

@@ -13,20 +13,22 @@ import (
 	"one-clvm/hook/spool"
 )
 
-// AcceptLimit is how long an entrance may take: its callers wait for it, or kill it.
+// AcceptLimit is how long an entrance waits for what it needs: its callers wait for it, or kill
+// it. A disk that gives no answer at all is the exception, see inTime.
 const AcceptLimit = 700 * time.Millisecond
 
 // ErrNotAccepted says that the event is not in the spool, and is in the journal.
 var ErrNotAccepted = errors.New("the event was not accepted")
 
 // Accept puts what an entrance was called with into the spool, until ctx ends. What cannot
-// be accepted goes into the journal; reconcile finds later what was lost by that.
-func Accept(ctx context.Context, kind Kind, c Called, s spool.Spool, journal Journal) error {
+// be accepted goes into the journal; reconcile finds later what was lost by that. Where the spool
+// is, is asked of an event that matters alone, and within the limit.
+func Accept(ctx context.Context, kind Kind, c Called, where func() spool.Spool, journal Journal) error {
 	about := fmt.Sprintf("%s %s", kind, Quote(strings.Join(c.Args, " ")))
 	event, err := parseInTime(ctx, kind, c)
 	if err == nil && event != nil {
 		about = event.line()
-		_, err = inTime(ctx, func() (any, error) { return nil, store(s, *event) })
+		_, err = inTime(ctx, func() (any, error) { return nil, store(where(), *event) })
 	}
 	if err == nil {
 		return nil
@@ -53,8 +55,10 @@ func parseInTime(ctx context.Context, kind Kind, c Called) (*Event, error) {
 }
 
 // inTime does not wait longer for f than ctx. f goes on in a goroutine, which the end of the
-// process ends: a disk that hangs does not hold the caller up. An event that was given up on
-// may still get into the spool, which does no harm.
+// process ends, unless its thread waits for a disk in a way that cannot be interrupted: no process
+// is gone before all its threads are, and the caller waits for a spool whose disk gives no answer
+// at all. The line in the journal is written by then. An event that was given up on may still get
+// into the spool, which does no harm.
 func inTime[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -86,7 +90,7 @@ type Process struct {
 	Config string // hook.conf
 }
 
-// Take is a whole entrance: it ends after AcceptLimit, whatever happens. Nothing is said of
+// Take is a whole entrance: it waits for AcceptLimit at most. Nothing is said of
 // failures to libvirt, which would kill the guest; the journal has them.
 func Take(kind Kind, words []string, p Process) error {
 	ctx, cancel := context.WithTimeout(context.Background(), AcceptLimit)
@@ -95,7 +99,7 @@ func Take(kind Kind, words []string, p Process) error {
 		words = words[1:] // as an interpreter, the path of the script comes first
 	}
 	journal := System(p.Stderr)
-	err := Accept(ctx, kind, Called{Args: words, Env: os.Getenv, Stdin: p.Stdin, Now: time.Now()}, spoolOf(p.Config, journal), journal)
+	err := Accept(ctx, kind, Called{Args: words, Env: os.Getenv, Stdin: p.Stdin, Now: time.Now()}, func() spool.Spool { return spoolOf(p.Config, journal) }, journal)
 	if kind == Libvirt {
 		return nil
 	}

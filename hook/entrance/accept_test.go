@@ -22,6 +22,8 @@ type lines []string
 func (l *lines) Note(format string, args ...any)  { *l = append(*l, fmt.Sprintf(format, args...)) }
 func (l *lines) Alarm(format string, args ...any) { l.Note("ALARM "+format, args...) }
 
+func at(dir string) func() spool.Spool { return func() spool.Spool { return spool.Spool{Dir: dir} } }
+
 // A caller that leaves standard input open is not waited for.
 func TestAcceptEndsInTime(t *testing.T) {
 	w := &lines{}
@@ -29,16 +31,32 @@ func TestAcceptEndsInTime(t *testing.T) {
 	defer writer.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	s := spool.Spool{Dir: t.TempDir()}
+	s := at(t.TempDir())
 	err := Accept(ctx, Libvirt, Called{Args: []string{"one-1", "started", "begin", "-"}, Stdin: never, Now: noon}, s, w)
 	require.ErrorIs(t, err, ErrNotAccepted)
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Contains(t, (*w)[0], "one-1")
 }
 
+// Whatever hangs on the way to the spool, or is broken there.
+func TestAcceptWaitsForNoConfiguration(t *testing.T) {
+	w := &lines{}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	hang := make(chan struct{})
+	defer close(hang)
+	err := Accept(ctx, CXM, called("", "", "web", "node1", "node2"), func() spool.Spool { <-hang; return spool.Spool{} }, w)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Contains(t, (*w)[0], "cxm: web migrated")
+	err = Accept(context.Background(), CXM, called("", "", "web", "node1", "node2"), func() spool.Spool { panic("broken") }, w)
+	require.ErrorIs(t, err, ErrNotAccepted)
+	assert.Contains(t, (*w)[1], "broken")
+	require.NoError(t, Accept(context.Background(), Pacemaker, called("CRM_alert_kind=node", ""), nil, w), "it does not matter where the spool is")
+}
+
 func TestAcceptTellsWhatItCannotStore(t *testing.T) {
 	w := &lines{}
-	s := spool.Spool{Dir: filepath.Join(t.TempDir(), "none")}
+	s := at(filepath.Join(t.TempDir(), "none"))
 	c := called("", "", "web", "node1", "node2")
 	require.ErrorIs(t, Accept(context.Background(), CXM, c, s, w), ErrNotAccepted)
 	require.Len(t, *w, 1)
