@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"one-clvm/cluster"
 	"one-clvm/hook/entrance"
 	"one-clvm/hook/spool"
 	"one-clvm/internal/failpoint"
@@ -32,6 +33,7 @@ type Transport interface {
 type Delivery struct {
 	Spool     spool.Spool
 	Cluster   Cluster
+	Status    cluster.Surveyor // of a manager that calls nobody; nil: it calls the entrances
 	Transport Transport
 	FrontEnds []string // tried in turn, the one that answered last first
 	StateFile string   // see State
@@ -44,6 +46,9 @@ type State struct {
 	FrontEnd string          `json:"front_end"` // that answered last
 	Waiting  map[int]Waiting `json:"waiting"`   // by VM
 	Last     []Delivered     `json:"last"`      // the newest last
+	// Places are where the VMs of a manager that calls nobody were last, by service.
+	Places map[string]string `json:"places,omitempty"`
+	Blind  string            `json:"blind,omitempty"` // why its status was not seen
 }
 
 // Waiting is a VM that is tried again.
@@ -54,7 +59,8 @@ type Waiting struct {
 }
 
 func (s State) copy() State {
-	return State{s.FrontEnd, maps.Clone(s.Waiting), slices.Clone(s.Last)}
+	s.Waiting, s.Last, s.Places = maps.Clone(s.Waiting), slices.Clone(s.Last), maps.Clone(s.Places)
+	return s
 }
 
 // Delivered is a report that has ended.
@@ -103,6 +109,11 @@ func (d *Delivery) Run(ctx context.Context) (waiting int, err error) {
 	if err != nil {
 		d.Journal.Alarm("%v; nothing is remembered of earlier deliveries", err)
 		state = State{Waiting: map[int]Waiting{}}
+	}
+	if d.Status != nil {
+		if err := d.watch(ctx, &state); err != nil {
+			return 0, err
+		}
 	}
 	before := state.copy()
 	vms, events, err := d.due(ctx, &state)

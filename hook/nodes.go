@@ -17,6 +17,8 @@ import (
 // nodes that live. What the two say has to agree.
 type Nodes struct {
 	Manager cluster.Surveyor
+	// Silent: the manager calls nobody when it starts, moves or stops a VM.
+	Silent bool
 	// Active are the domains that hold disks on a node, "" for this one.
 	Active func(ctx context.Context, node string) ([]string, error)
 	Now    func() time.Time

@@ -30,8 +30,11 @@ import (
 	"one-clvm/vmm"
 )
 
-// configFile is a variable for tests alone.
-var configFile = cxmrc.HookPath
+// These are variables for tests alone.
+var (
+	configFile  = cxmrc.HookPath
+	clusterConf = rgmanager.ConfigFile
+)
 
 // accept takes an event, as one-migrate-hook itself does.
 func accept(kind entrance.Kind) func(*pflag.FlagSet) command.Action {
@@ -69,7 +72,7 @@ func ask(cfg *cxmrc.Config, stack string, programs run.Runner) (*hook.Nodes, err
 	case pacemaker.Name:
 		nodes.Manager = &pacemaker.Stack{Runner: programs}
 	case rgmanager.Name:
-		nodes.Manager = &rgmanager.Stack{Runner: programs, Config: func() ([]byte, error) { return os.ReadFile(rgmanager.ConfigFile) }}
+		nodes.Silent, nodes.Manager = true, &rgmanager.Stack{Runner: programs, Config: func() ([]byte, error) { return os.ReadFile(clusterConf) }}
 	case cxm.Name:
 		return nodes, askCXM(nodes, cfg, programs)
 	default:
@@ -140,6 +143,9 @@ func setupDeliver(*pflag.FlagSet) command.Action {
 			Transport: way(cfg),
 			StateFile: stateFile(cfg), Now: time.Now, Journal: journal,
 		}
+		if nodes.Silent {
+			delivery.Status = nodes.Manager
+		}
 		waiting, err := delivery.Run(ctx)
 		if err == nil && waiting > 0 {
 			journal.Note("%d VMs wait for another try; one-migrate-hook status says why", waiting)
@@ -201,6 +207,9 @@ func (s status) print(io command.Stdio) error {
 		fmt.Fprintf(io.Out, ", the oldest of %s", s.Oldest.Format(time.RFC3339))
 	}
 	fmt.Fprintln(io.Out)
+	if s.Delivery.Blind != "" {
+		fmt.Fprintf(io.Out, "the cluster's status is not seen: %s\n", s.Delivery.Blind)
+	}
 	table := tabwriter.NewWriter(io.Out, 0, 8, 2, ' ', 0)
 	for vm, w := range s.Delivery.Waiting {
 		fmt.Fprintf(table, "VM %d\twaits until %s, after %d tries\t%s\n", vm, w.Next.Format(time.TimeOnly), w.Tries, w.Why)

@@ -52,6 +52,7 @@ var elsewhere = map[string]string{
 	"reconcile.told":         "of one-migrate-hook reconcile: what status shows is the older, and the next one writes it",
 	"recover.decided":        "of vmm-rhcs recover, which looks again: recovery",
 	"deliver.answered":       "of one-migrate-hook; reports that are delivered twice: hook",
+	"deliver.watched":        "likewise: events that are taken twice",
 	"resource.shared":        "of the resource agent, which no verb starts: vmm",
 	"resource.moved":         "the same",
 	"resource.networks":      "the same",

@@ -1,7 +1,9 @@
 package rhcs
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -21,6 +23,9 @@ func (c *Cluster) virsh(n *Node, args []string, stdin string) Reply {
 	}
 	if args[2] == "domstats" {
 		return n.domstats()
+	}
+	if strings.Join(args[2:], " ") == "list --name" {
+		return Reply{Stdout: strings.Join(slices.Sorted(maps.Keys(n.Domains)), "\n") + "\n\n"}
 	}
 	verb, name := args[2], args[3]
 	if verb == "restore" {
