@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"time"
@@ -138,8 +139,12 @@ func (d *Delivery) Run(ctx context.Context) (waiting int, err error) {
 	return len(state.Waiting), failed
 }
 
-// lock: one delivery at a time. It ends with the process.
+// lock: one delivery at a time. It ends with the process. The first one makes the directory, which
+// systemd makes where there is one.
 func (d *Delivery) lock() (func(), error) {
+	if err := os.MkdirAll(filepath.Dir(d.StateFile), 0o700); err != nil {
+		return nil, fmt.Errorf("delivery: %w", err)
+	}
 	file, err := os.OpenFile(d.StateFile+".lock", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("delivery: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,20 @@ func TestOneDeliveryAtATime(t *testing.T) {
 	unlock()
 	_, err = node.Run(context.Background())
 	require.NoError(t, err)
+}
+
+// Where cron starts it, nobody has made the directory before.
+func TestDeliveryMakesItsDirectory(t *testing.T) {
+	w := newWorld(t, 1)
+	w.move(0, "node2")
+	node := w.nodes["node2"]
+	node.StateFile = filepath.Join(t.TempDir(), "one-clvm/hook/deliveries.json")
+	_, err := node.Run(context.Background())
+	require.NoError(t, err)
+	assert.FileExists(t, node.StateFile)
+	info, err := os.Stat(filepath.Dir(node.StateFile))
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 }
 
 func TestBrokenStateIsForgotten(t *testing.T) {

@@ -90,6 +90,7 @@ var frontEnd = []Entry{
 	{FrontEnd, "cxmrc/cxmrc.example", Remotes + "/etc/tm/clvm/cxmrc", 0o644, Config, ""},
 	{FrontEnd, "hook/systemd/one-migrate-hook-reconcile.*", units, 0o644, Plain, ""},
 	{FrontEnd, "hook/systemd/one-clvm-frontend.tmpfiles", "/usr/lib/tmpfiles.d/one-clvm-frontend.conf", 0o644, Plain, ""},
+	{FrontEnd, "hook/systemd/one-clvm-frontend.cron", shared + "hook/one-clvm-frontend.cron", 0o644, Plain, ""},
 }
 
 // What lets somebody in, or is started by somebody else, is no configuration: it must go

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,26 @@ func TestNothingIsForgotten(t *testing.T) {
 		name, moment, _ := strings.Cut(filepath.Base(script), ".")
 		assert.Contains(t, Packages, Package(name))
 		assert.Contains(t, scripts, moment, "no package manager calls it then")
+	}
+}
+
+// What a timer of systemd starts, cron starts where there is none.
+func TestCronStartsWhatTimersDo(t *testing.T) {
+	read := func(pattern string) string {
+		files, err := filepath.Glob(filepath.Join("../hook/systemd", pattern))
+		require.NoError(t, err)
+		var all strings.Builder
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			all.Write(text)
+		}
+		return all.String()
+	}
+	commands := regexp.MustCompile(`(?m)^ExecStart=(.*)$`).FindAllStringSubmatch(read("*.service"), -1)
+	require.Len(t, commands, 2)
+	for _, c := range commands {
+		assert.Regexp(t, `(?m)^[*/0-9]+ \* \* \* \* (root|oneadmin) `+regexp.QuoteMeta(c[1])+`( |$)`, read("*.cron"))
 	}
 }
 
