@@ -39,8 +39,17 @@ func (RealClock) Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// interval between two looks at what is waited for.
-const interval = time.Second
+// A verb looks at what it waits for each interval. Where many verbs wait at once, each look takes
+// longer, and they would keep the node from what they wait for: each rests several times as long
+// as its look took.
+const (
+	interval    = time.Second
+	longestRest = 20 * time.Second
+	restsALook  = 4
+)
+
+// rest is the time until the next look.
+func rest(took time.Duration) time.Duration { return min(max(interval, restsALook*took), longestRest) }
 
 // Executor carries orders out.
 type Executor struct {
@@ -248,11 +257,12 @@ func (x *Executor) reached(ctx context.Context, o Order, goal Goal) (bool, error
 	return Reached(goal, o.Node, o, state)
 }
 
-// await looks once a second. A look that fails is not the end: the cluster may be
+// await looks again and again. A look that fails is not the end: the cluster may be
 // electing, or libvirt be starting.
 func (x *Executor) await(ctx context.Context, o Order, s Step) error {
 	deadline := x.Clock.Now().Add(s.Limit)
 	for {
+		looked := x.Clock.Now()
 		state, lookErr := x.observe(ctx, o)
 		var met bool
 		if lookErr == nil {
@@ -261,10 +271,11 @@ func (x *Executor) await(ctx context.Context, o Order, s Step) error {
 				return err
 			}
 		}
-		if !x.Clock.Now().Before(deadline) {
+		now := x.Clock.Now()
+		if !now.Before(deadline) {
 			return errors.Join(fmt.Errorf("%w: %s", ErrTimeout, standing(o, state)), lookErr)
 		}
-		if err := x.Clock.Sleep(ctx, interval); err != nil {
+		if err := x.Clock.Sleep(ctx, min(rest(now.Sub(looked)), deadline.Sub(now))); err != nil {
 			return err
 		}
 	}

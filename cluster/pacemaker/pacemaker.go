@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"one-clvm/cluster"
 	"one-clvm/cluster/virsh"
@@ -28,6 +29,8 @@ type Stack struct {
 	Runner   run.Runner
 	Virsh    *virsh.Client
 	Document func() (string, error) // the order's domain, checked
+
+	node atomic.Pointer[string] // this one's name, once it was asked for: a verb that waits looks often
 }
 
 // Name implements cluster.Stack.
@@ -35,7 +38,8 @@ func (*Stack) Name() string { return Name }
 
 const disconnected = 102 // CRM_EX_DISCONNECT
 
-// Observe implements cluster.Stack: one report of the cluster, and one question to libvirt.
+// Observe implements cluster.Stack: one report of the cluster, and one question to libvirt; the
+// first time this node's name, too.
 func (p *Stack) Observe(ctx context.Context, s cluster.Service) (cluster.State, error) {
 	report, err := p.report(ctx)
 	if err != nil {
@@ -67,11 +71,16 @@ func (p *Stack) report(ctx context.Context) ([]byte, error) {
 
 // self is this node's name, which constraints use.
 func (p *Stack) self(ctx context.Context) (string, error) {
+	if name := p.node.Load(); name != nil {
+		return *name, nil
+	}
 	res, err := p.Runner.Run(ctx, run.Cmd{Path: "crm_node", Args: []string{"-n"}})
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", cluster.ErrDown, err)
 	}
-	return strings.TrimSpace(string(res.Stdout)), nil
+	name := strings.TrimSpace(string(res.Stdout))
+	p.node.Store(&name)
+	return name, nil
 }
 
 // Commands implements cluster.Stack.

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"one-clvm/cluster"
+	"one-clvm/cluster/virsh"
 	"one-clvm/internal/run"
 )
 
@@ -41,6 +42,29 @@ func TestSurvey(t *testing.T) {
 			{Name: "one-44", Definition: "/ds/0/44/cluster.xml", Condition: parsed(t, report(t), "one-44").Service},
 		},
 	}, survey, "neither one of another agent, nor one that was removed meanwhile")
+}
+
+// counted are tools whose calls are counted.
+type counted struct {
+	tools
+	calls map[string]int
+}
+
+func (c counted) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
+	c.calls[cmd.Path]++
+	return c.tools.Run(ctx, cmd)
+}
+
+// A verb that waits looks often, and a node's name does not change.
+func TestANodeIsAskedForItsNameOnce(t *testing.T) {
+	c := counted{tools{"crm_mon": report(t), "crm_node": "n1\n", "virsh": "running\n\n"}, map[string]int{}}
+	p := &Stack{Runner: c, Virsh: &virsh.Client{Runner: c}}
+	for range 3 {
+		state, err := p.Observe(t.Context(), cluster.Service{Name: "one-41"})
+		require.NoError(t, err)
+		assert.Equal(t, "n1", state.Self)
+	}
+	assert.Equal(t, map[string]int{"crm_mon": 3, "crm_node": 1, "virsh": 3}, c.calls)
 }
 
 func TestSurveyOfAClusterThatIsDown(t *testing.T) {
