@@ -484,4 +484,5 @@ func TestMonitorAndVolumes(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, res.Volumes, 1)
 	assert.Equal(t, "lv-one-42-0", res.Volumes[0].Name)
+	assert.Equal(t, int64(4<<30), res.Info.Size)
 }

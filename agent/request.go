@@ -48,7 +48,7 @@ const (
 	// snapshots where Remove is set.
 	OpRevertImage Op = "revertimage"
 	OpMonitor     Op = "monitor"  // the volume group in numbers
-	OpVolumes     Op = "volumes"  // the volume group's volumes
+	OpVolumes     Op = "volumes"  // the volume group's volumes, and the group as LVM has it
 	OpDisks       Op = "disks"    // the physical volumes that this node sees
 	OpAudit       Op = "audit"    // the volumes, and what belongs to them on this node
 	OpReap        Op = "reap"     // wipe and remove what is in quarantine

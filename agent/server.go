@@ -279,8 +279,8 @@ func (c *session) serveGroup(ctx context.Context, g lvm.Group) (Result, error) {
 	case OpWipeFree:
 		return c.wipeFree(ctx, g)
 	}
-	volumes, err := g.Volumes(ctx)
-	return Result{Volumes: volumes}, err
+	info, volumes, err := g.Report(ctx)
+	return Result{Info: &info, Volumes: volumes}, err
 }
 
 // mayTakeOver refuses the disks of a node that cannot be reached, where nothing tells that

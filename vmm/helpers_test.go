@@ -290,11 +290,8 @@ func (n *node) Do(_ context.Context, host string, q agent.Request) (agent.Result
 	if host == Here {
 		host = "here"
 	}
-	switch q.Op {
-	case agent.OpVolumes:
-		return agent.Result{Volumes: n.volumes}, n.fail["volumes"]
-	case agent.OpMonitor:
-		return agent.Result{Info: &lvm.GroupInfo{Name: q.Group, LockManager: n.manager}}, nil
+	if q.Op == agent.OpVolumes {
+		return agent.Result{Info: &lvm.GroupInfo{Name: q.Group, LockManager: n.manager}, Volumes: n.volumes}, n.fail["volumes"]
 	}
 	return agent.Result{}, n.note(fmt.Sprintf("%s: %s %s of VM %d in %s", host, q.Op, q.Activate, q.VM, strings.TrimPrefix(q.Home, n.base)))
 }

@@ -138,7 +138,7 @@ func (h *LibvirtHook) prepare(ctx context.Context, vm int, document io.Reader) e
 	if err := h.before(ctx, vm, home); err != nil || len(disks) == 0 {
 		return err
 	}
-	if err := j.volumes.proof(ctx, disks); err != nil {
+	if err := j.volumes.proof(disks); err != nil {
 		return err
 	}
 	return j.volumes.set(ctx, Here, lvm.Exclusive, nil)

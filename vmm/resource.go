@@ -247,7 +247,7 @@ func (c *resourceCall) proof(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.job.volumes.proof(ctx, disks)
+	return c.job.volumes.proof(disks)
 }
 
 // stop asks the guest, destroys it if that did not end it, and lets go of the volumes only

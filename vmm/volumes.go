@@ -30,6 +30,8 @@ type volumes struct {
 	home   string
 	// lockWait is how long another operation on the VM is waited for, seconds.
 	lockWait int
+	// managers are the groups' lock managers, as owned has seen them.
+	managers map[string]string
 }
 
 func (v *volumes) request(op agent.Op, group string) agent.Request {
@@ -43,11 +45,14 @@ func (v *volumes) request(op agent.Op, group string) agent.Request {
 // owned are the VM's disks by DISK_ID, as the groups' own reports tell: a link in the home
 // proves nothing.
 func (v *volumes) owned(ctx context.Context) (disks map[int]lvm.Volume, err error) {
-	disks = map[int]lvm.Volume{}
+	disks, v.managers = map[int]lvm.Volume{}, map[string]string{}
 	for _, group := range v.groups {
 		res, err := v.agents.Do(ctx, Here, v.request(agent.OpVolumes, group))
 		if err != nil {
 			return nil, fmt.Errorf("volumes of VM %d in %s: %w", v.vm, group, err)
+		}
+		if res.Info != nil {
+			v.managers[group] = res.Info.LockManager
 		}
 		for _, volume := range res.Volumes {
 			id, ok := v.diskOf(volume)
@@ -122,22 +127,11 @@ func (v *volumes) set(ctx context.Context, host string, mode lvm.Mode, window *a
 }
 
 // proof: a lock manager gives a volume to this node only after the node that had it let go
-// of it, or was fenced. Without one nothing is known: fail closed.
-func (v *volumes) proof(ctx context.Context, disks map[int]lvm.Volume) error {
-	for _, group := range v.groups {
-		used := false
-		for _, disk := range disks {
-			used = used || disk.Group == group
-		}
-		if !used {
-			continue
-		}
-		res, err := v.agents.Do(ctx, Here, v.request(agent.OpMonitor, group))
-		if err != nil {
-			return err
-		}
-		if res.Info == nil || res.Info.LockManager == lvm.NoLockManager {
-			return fmt.Errorf("volume group %s has no lock manager: nothing proves that no other node uses the disks of %s; make it a shared one (vgchange --lock-type)", group, opennebula.ServiceName(v.vm))
+// of it, or was fenced. Without one nothing is known: fail closed. disks are what owned has found.
+func (v *volumes) proof(disks map[int]lvm.Volume) error {
+	for _, disk := range disks {
+		if manager := v.managers[disk.Group]; manager == "" || manager == lvm.NoLockManager {
+			return fmt.Errorf("volume group %s has no lock manager: nothing proves that no other node uses the disks of %s; make it a shared one (vgchange --lock-type)", disk.Group, opennebula.ServiceName(v.vm))
 		}
 	}
 	return nil
