@@ -5,7 +5,11 @@ package agent
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +81,58 @@ func (l labNodes) saved(q Request) string {
 	return strings.Fields(string(content[:64]))[0]
 }
 
+// saveRaw saves the disk as its VM runs; received is called when the agent begins to send.
+// The disk is much larger than what is on its way then.
+func (l labNodes) saveRaw(space int, received func()) (content []byte, err error) {
+	l.Helper()
+	q := l.request(OpSave)
+	q.Mode, q.Space = tarmode.RAW, space
+	var payload bytes.Buffer
+	_, err = l.do(0, q, Transfer{Receive: func(Start) (io.Writer, error) { received(); return &payload, nil }})
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.Create(filepath.Join(l.TempDir(), "saved"))
+	require.NoError(l, err)
+	_, _, err = tarmode.ReceiveExtents(l.Context(), &payload, file, 16<<20, func(int64) {})
+	require.NoError(l, errors.Join(err, file.Close()))
+	content, err = os.ReadFile(file.Name())
+	require.NoError(l, err)
+	require.Len(l, content, 16<<20)
+	return content, nil
+}
+
+// counts writes 1, 2, 3, … to the first and then to the last sector of a disk, as long as
+// there is a file, and says in another one how far it has come.
+const counts = `i=0
+while test -e /run/counting; do
+	i=$((i+1))
+	for at in 0 32767; do printf %512d $i | dd of=$1 bs=512 seek=$at oflag=direct conv=notrunc status=none; done
+	echo $i >/run/counted.new; mv /run/counted.new /run/counted
+done
+`
+
+const countsOn = `is() { cat /run/counted 2>/dev/null || echo 0; }; n=$(is); until test $(is) -ge $((n+2)); do sleep 0.05; done`
+
+// saveWhileWritten: what is saved is what the disk was at one instant, between two writes.
+func (l labNodes) saveWhileWritten() {
+	l.Helper()
+	n := l.cluster.Nodes[0]
+	require.NoError(l, n.Put(l.Context(), "/run/counts", strings.NewReader(counts), 0o700, 0))
+	pid := strings.TrimSpace(l.cluster.Output(l.T, n, "sh", "-c", "touch /run/counting; sh /run/counts "+cluster.Home+"/42/disk.0 >/dev/null 2>&1 & echo $!"))
+	goesOn := func() { l.cluster.Output(l.T, n, "sh", "-c", countsOn) }
+	goesOn()
+	content, err := l.saveRaw(wholeSpace, goesOn)
+	require.NoError(l, err)
+	l.cluster.Output(l.T, n, "sh", "-c", "rm /run/counting; while test -d /proc/"+pid+"; do sleep 0.05; done")
+	var first, last int
+	_, err = fmt.Sscan(string(content[:512]), &first)
+	require.NoError(l, err)
+	_, err = fmt.Sscan(string(content[len(content)-512:]), &last)
+	require.NoError(l, err)
+	assert.Contains(l, []int{last, last + 1}, first, "of the two ends")
+}
+
 // The life of a disk with snapshots, while its VM runs and while it does not, on two nodes
 // with real LVM2 and a lock manager.
 func TestSnapshotsOnTheLab(t *testing.T) {
@@ -113,6 +169,7 @@ func TestSnapshotsOnTheLab(t *testing.T) {
 	l.must(0, backup, Transfer{Send: func(w io.Writer) error { _, err := io.WriteString(w, "<VM/>"); return err }})
 	file := c.Output(t, c.Nodes[1], "head", "-c", "5", cluster.Home+"/42/backup/disk.0.0")
 	assert.Equal(t, "third", file, "on the file system that both nodes have")
+	l.saveWhileWritten()
 	end := l.request(OpUnbackup)
 	end.Disk = AllDisks
 	l.must(0, end, Transfer{})
@@ -163,6 +220,13 @@ func TestInvalidSnapshotOnTheLab(t *testing.T) {
 	_, err = l.do(0, save, Transfer{Receive: func(Start) (io.Writer, error) { return io.Discard, nil }})
 	require.ErrorIs(t, err, lvm.ErrInvalid)
 	l.must(0, l.ofSnapshot(OpRemove, 0), Transfer{})
+
+	c.Output(t, c.Nodes[0], "dmsetup", "create", "guest", "--table", "0 32768 linear /dev/"+cluster.Group+"/"+disk0+" 0")
+	_, err = l.saveRaw(20, func() { l.guest("third") })
+	require.ErrorIs(t, err, lvm.ErrInvalid, "the VM writes more than the snapshot has space for")
+	assert.ErrorContains(t, err, "SNAPSHOT_SPACE")
+	c.Output(t, c.Nodes[0], "dmsetup", "remove", "guest")
+	assert.NotContains(t, c.Output(t, c.Nodes[0], "lvs", "--noheadings", "-o", "lv_name", cluster.Group), "2147483647")
 	l.must(0, l.request(OpRemove), Transfer{})
 	l.imageLife() // on the same nodes
 }
