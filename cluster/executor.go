@@ -77,7 +77,7 @@ type Executor struct {
 //	ask, destroy, save     a frozen service without a domain      the freeze ends: the cluster starts it; cancel, shutdown
 //	disable                a service that the cluster stops       shutdown and cancel remove it
 //	move                   a frozen service on the other node     migrate succeeds and thaws
-//	discard                a VM that runs, without a checkpoint   save, restore
+//	discard                a VM that runs, without a checkpoint   restore, save
 //	restore                a domain outside of the cluster        restore and deploy hand it over
 //	activate               volumes active here                    the same verb, or DELETE
 //	attach, detach, resize a domain that its definition lacks     the same verb; a new start has what the definition has
