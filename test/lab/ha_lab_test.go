@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,7 +121,10 @@ func TestVMsAsServices(t *testing.T) {
 	})
 	s.sub("attach it, grow the other", func() { s.attaches(one, vmID, datablock) })
 	s.sub("a freeze holds", func() { s.freezeHolds(one, vmID) })
+	s.sub("libvirt is away", func() { s.missesLibvirt(one, vmID) })
+	s.sub("attach a network card", func() { s.plugsIn(one, vmID) })
 	s.sub("node dies", func() { s.failsOver(one, two, vmID, fakeoned.PersistentDisk(1, datablock)) })
+	s.sub("its network is there, too", func() { s.isConnected(two, vmID) })
 	s.sub("detach the disk where the VM is now", func() { s.detaches(two, vmID, datablock) })
 	s.sub("cancel", func() {
 		s.drives(two.Name, "cancel", vmID, name(vmID), two.Name)
@@ -176,23 +180,35 @@ func (s *site) goneOn(n *cluster.Node, before guest) guest {
 	return after
 }
 
-// migratesLive moves the VM while it writes, and looks at its volume's locks meanwhile.
+// migratesLive moves the VM while it writes, and looks at its volume's locks all the time. The
+// nodes are asked one after the other, so that each is held to its own order.
 func (s *site) migratesLive(from, to *cluster.Node, before guest) guest {
 	s.Helper()
 	modes := func() [2]lvm.Mode {
 		return [2]lvm.Mode{s.volumes(from)[volume(vmID, 0)].Mode, s.volumes(to)[volume(vmID, 0)].Mode}
 	}
 	assert.Equal(s, [2]lvm.Mode{lvm.Exclusive, lvm.Off}, modes())
-	s.windowVerb("premigrate", from.Name, to.Name, vmID)
 	end := s.sample(from, to)
+	s.windowVerb("premigrate", from.Name, to.Name, vmID)
+	began := time.Now()
 	s.drives(from.Name, "migrate", vmID, name(vmID), to.Name, from.Name)
-	samples := end()
-	s.Logf("%d samples of the locks", len(samples))
-	for _, sample := range samples {
-		assert.Equal(s, [2]lvm.Mode{lvm.Shared, lvm.Shared}, sample)
-	}
+	ended := time.Now()
 	s.windowVerb("postmigrate", from.Name, to.Name, vmID)
+	samples := end()
 	assert.Equal(s, [2]lvm.Mode{lvm.Off, lvm.Exclusive}, modes())
+	var ofFrom, ofTo []lvm.Mode
+	moving := 0
+	for _, sample := range samples {
+		ofFrom, ofTo = append(ofFrom, sample.modes[0]), append(ofTo, sample.modes[1])
+		assert.NotEqual(s, [2]lvm.Mode{lvm.Exclusive, lvm.Exclusive}, sample.modes, "two writers")
+		if sample.began.After(began) && sample.ended.Before(ended) {
+			moving++
+			assert.Equal(s, [2]lvm.Mode{lvm.Shared, lvm.Shared}, sample.modes)
+		}
+	}
+	s.Logf("%d samples of the locks, %d of the move alone", len(samples), moving)
+	assert.Equal(s, []lvm.Mode{lvm.Exclusive, lvm.Shared, lvm.Off}, slices.Compact(ofFrom))
+	assert.Equal(s, []lvm.Mode{lvm.Off, lvm.Shared, lvm.Exclusive}, slices.Compact(ofTo))
 	s.locate(vmID, to.Name)
 	return s.goneOn(to, before)
 }
@@ -250,6 +266,26 @@ func (s *site) freezeHolds(n *cluster.Node, vm int) {
 	freeze(time.Now().Add(5 * time.Second)) // as if who froze it had died
 	s.await("the freeze ends by itself and the cluster starts the VM", func() bool { return s.domstate(n, vm) == "running" })
 	s.Output(s.T, n, "cibadmin", "-D", "-o", "resources", "-X", `<meta_attributes id="`+name(vm)+`-frozen"/>`)
+	s.runsOn(n, vm)
+}
+
+// missesLibvirt: the cluster looks at the VM on all nodes while no libvirt answers, and leaves
+// it and them as they are.
+func (s *site) missesLibvirt(n *cluster.Node, vm int) {
+	s.Helper()
+	process, fencing := s.process(n, vm), s.fencing()
+	for _, node := range s.Nodes {
+		s.Output(s.T, node, "pkill", "-x", "libvirtd")
+	}
+	s.Output(s.T, n, "crm_resource", "--refresh", "-r", name(vm))
+	s.Output(s.T, n, "crm_resource", "--wait", "--timeout=240s")
+	assert.True(s, s.settled(n, vm))
+	for _, node := range s.Nodes {
+		s.Output(s.T, node, "libvirtd", "--daemon")
+	}
+	s.await("libvirt knows the VM again", func() bool { return s.domstate(n, vm) == "running" })
+	assert.Equal(s, process, s.process(n, vm), "nobody started it anew")
+	assert.Equal(s, fencing, s.fencing())
 	s.runsOn(n, vm)
 }
 

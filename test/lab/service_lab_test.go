@@ -215,26 +215,33 @@ func (s *site) crashes(n *cluster.Node, vm int) {
 	s.awaitGuest(n, vm, "the guest boots", func(g guest) bool { return g.boots == 2 })
 }
 
+// lockSample is how two nodes had the VM's volume at some time.
+type lockSample struct {
+	modes        [2]lvm.Mode
+	began, ended time.Time
+}
+
 // sample asks the lock manager, again and again, in which modes two nodes have the VM's volume,
 // until end, which gives all that was seen.
-func (s *site) sample(nodes ...*cluster.Node) (end func() [][2]lvm.Mode) {
+func (s *site) sample(nodes ...*cluster.Node) (end func() []lockSample) {
 	s.Helper()
-	var samples [][2]lvm.Mode
+	var samples []lockSample
 	var failed error
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
 		for failed == nil {
-			var sample [2]lvm.Mode
+			sample := lockSample{began: time.Now()}
 			for i, n := range nodes {
 				list, err := s.group(n).Volumes(s.Context())
 				for _, v := range list {
 					if v.Name == volume(vmID, 0) {
-						sample[i] = v.Mode
+						sample.modes[i] = v.Mode
 					}
 				}
 				failed = errors.Join(failed, err)
 			}
+			sample.ended = time.Now()
 			samples = append(samples, sample)
 			select {
 			case <-stop:
@@ -243,7 +250,7 @@ func (s *site) sample(nodes ...*cluster.Node) (end func() [][2]lvm.Mode) {
 			}
 		}
 	}()
-	return func() [][2]lvm.Mode {
+	return func() []lockSample {
 		s.Helper()
 		close(stop)
 		<-stopped
