@@ -22,14 +22,13 @@ func decideAlone(o Order, s State) (Plan, error) {
 		return Plan{Steps: append(anew(alive, destroy, await(Off, "", p.Settle)), stored(s), activate, Step{Action: Create, Undo: []Step{destroy, await(Off, "", p.Settle)}}, running)}, nil
 	case VerbRestore:
 		if alive {
-			return Plan{Note: "it runs already", Steps: discarded(o, s)}, nil
+			return Plan{Note: "it runs already", Steps: restored(o, s)}, nil
 		}
-		running.Commit = true
-		restore := Step{Action: Restore, File: o.File, Limit: p.Migrate, Undo: []Step{destroy, await(Off, "", p.Settle)}}
+		steps := append([]Step{activate, restore(o, s, await(Off, "", p.Settle))}, goOn(o, s, running)...)
 		if s.Manager.Anew { // its file went with the save
-			return Plan{Steps: []Step{stored(s), activate, restore, running, discard(o)}}, nil
+			steps = append([]Step{stored(s)}, steps...)
 		}
-		return Plan{Steps: []Step{activate, restore, running, discard(o)}}, nil
+		return Plan{Steps: steps}, nil
 	case VerbShutdown:
 		if !alive {
 			return Plan{Note: "it is off already", Steps: ended(s)}, nil
@@ -62,10 +61,13 @@ func aloneRunning(o Order, s State) (Plan, error) {
 	case VerbReset:
 		return Plan{Steps: []Step{{Action: Reset}}}, nil
 	case VerbSave:
-		save := Step{Action: Save, File: o.File, Limit: p.Migrate, Undo: []Step{{Action: Restore, File: o.File, Limit: p.Migrate}, discard(o)}}
-		return Plan{Steps: append([]Step{discard(o), save, await(Off, "", p.Settle)}, ended(s)...)}, nil
+		return Plan{Steps: append([]Step{discard(o), save(o, s), await(Off, "", p.Settle)}, ended(s)...)}, nil
 	case VerbMigrate:
-		return Plan{Steps: []Step{{Action: Move, Node: o.To, Limit: p.Migrate}, await(Off, "", p.Settle)}}, nil
+		move := Step{Action: Move, Node: o.To, Limit: p.Migrate}
+		if !s.Manager.Anew {
+			move.Late = aborted(o)
+		}
+		return Plan{Steps: []Step{move, await(Off, "", p.Settle)}}, nil
 	}
 	return Plan{}, refuse("no verb %s", o.Verb)
 }

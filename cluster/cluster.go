@@ -76,6 +76,7 @@ type Manager struct {
 	Waits   bool // disabling a service asks the guest first, and ends when the guest is off
 	Leaves  bool // it starts the VMs of nodes that failed, and leaves alone those that run: nothing is to be frozen
 	Anew    bool // a VM is reset by being started anew, also one that is off
+	Wakes   bool // what is restored runs at once: it cannot be kept paused
 	Insists bool // a guest that ignores a shutdown is destroyed in the end
 	Places  bool // it may choose nodes by what services use of them
 }
@@ -173,7 +174,8 @@ type Command struct {
 	Args    []string
 	Stdin   string
 	Noise   *regexp.Regexp // lines of its standard error that explain no failure; nil for none
-	// Whole: it must not be cut off, since nobody but it completes what it has begun.
+	// Whole: it must not be cut off, since nobody but it completes what it has begun, or since that
+	// is completed later and cannot be taken back.
 	Whole bool
 }
 

@@ -286,19 +286,6 @@ func (s State) mustRunHere(o Order) error {
 	return nil
 }
 
-// discard removes the checkpoint of a VM that runs. Its disks have changed since: with it a VM
-// that was lost would come back with an old memory on newer disks.
-func discard(o Order) Step { return Step{Action: Discard, File: o.File} }
-
-// discarded is discard for a VM that an earlier restore has brought back. One that is paused
-// may still be read from the file.
-func discarded(o Order, s State) []Step {
-	if s.Domain != Active {
-		return nil
-	}
-	return []Step{discard(o)}
-}
-
 // decideSave: once the memory is in the file there is no going on; before, the service is
 // as it was, without a checkpoint.
 func decideSave(o Order, s State) (Plan, error) {
@@ -306,14 +293,13 @@ func decideSave(o Order, s State) (Plan, error) {
 		return Plan{}, err
 	}
 	p := o.Service.Patience
-	back := []Step{{Action: Restore, File: o.File, Limit: p.Migrate}, discard(o)}
-	steps := append(freeze(o, s, await(Off, "", p.Migrate)), discard(o), Step{Action: Save, File: o.File, Limit: p.Migrate, Undo: back}, await(Off, "", p.Settle),
+	steps := append(freeze(o, s, await(Off, "", p.Migrate)), discard(o), save(o, s), await(Off, "", p.Settle),
 		Step{Action: Disable, Commit: true}, Step{Action: Thaw})
 	return Plan{Steps: append(steps, removal(o)...)}, nil
 }
 
-// decideRestore: the domain first, then the service, which finds it running; last the
-// checkpoint, once nothing is taken back any more.
+// decideRestore: the domain first, paused, then the service, which finds it there; only then
+// the guest goes on, and last the checkpoint goes.
 func decideRestore(o Order, s State) (Plan, error) {
 	c, p := s.Service, o.Service.Patience
 	if err := s.mayRun(o, o.Node); err != nil {
@@ -324,26 +310,28 @@ func decideRestore(o Order, s State) (Plan, error) {
 	}
 	define := Step{Action: Define, Node: o.Node, Undo: append([]Step{{Action: Disable}, {Action: Destroy, Enough: Off}}, removal(o)...)}
 	running := await(Running, o.Node, p.Start+p.Settle)
-	running.Commit = true
 	switch {
 	case len(c.Running) > 0 && !c.On(o.Node):
 		return Plan{}, elsewhere(o, c)
 	case c.On(o.Node) && s.Domain.Alive() && !c.Stopped:
-		return thawed(c, Plan{Note: "it runs already", Steps: discarded(o, s)}), nil
+		return thawed(c, Plan{Note: "it runs already", Steps: restored(o, s)}), nil
 	case c.Pending != "":
 		return Plan{}, busy(o, c)
 	case s.Domain.Alive():
+		if s.Domain != Paused { // it has run: its checkpoint is of no use any more
+			define.Undo = nil
+		}
 		steps := append([]Step{define, {Action: Forget}}, append(enabled(o, s), running)...)
-		return thawed(c, Plan{Note: "it was restored already, and the cluster does not know it yet", Steps: append(steps, discarded(o, s)...)}), nil
+		return thawed(c, Plan{Note: "it was restored already, and the cluster does not know it yet", Steps: append(steps, restored(o, s)...)}), nil
 	case c.Defined && !c.Stopped:
 		return Plan{}, refuse("the cluster wants to start %s anew: cancel it first", o.Service.Name)
 	}
 	plan := thawed(c, Plan{Steps: []Step{
 		{Action: Activate, Undo: []Step{{Action: Release}}},
-		{Action: Restore, File: o.File, Limit: p.Migrate, Undo: []Step{{Action: Destroy, Enough: Off}, await(Off, "", p.Settle)}},
+		restore(o, s, await(Off, "", p.Settle)),
 		define,
 	}})
-	plan.Steps = append(append(plan.Steps, Step{Action: Forget}), append(enabled(o, s), running, discard(o))...)
+	plan.Steps = append(append(plan.Steps, Step{Action: Forget}), append(enabled(o, s), goOn(o, s, running)...)...)
 	return plan, nil
 }
 
@@ -372,7 +360,7 @@ func decideMigrate(o Order, s State) (Plan, error) {
 	}
 	steps := freeze(o, s, await(Running, "", p.Migrate))
 	steps = append(steps,
-		Step{Action: Move, Node: o.To, Limit: p.Migrate, Commit: true},
+		Step{Action: Move, Node: o.To, Limit: p.Migrate, Late: aborted(o), Commit: true},
 		Step{Action: Prefer, Node: o.To}, Step{Action: Forget},
 		await(Running, o.To, p.Settle), Step{Action: Thaw})
 	return Plan{Steps: steps}, nil

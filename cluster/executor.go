@@ -78,7 +78,8 @@ type Executor struct {
 //	disable                a service that the cluster stops       shutdown and cancel remove it
 //	move                   a frozen service on the other node     migrate succeeds and thaws
 //	discard                a VM that runs, without a checkpoint   restore, save
-//	restore                a domain outside of the cluster        restore and deploy hand it over
+//	restore                a paused domain outside of the cluster restore hands it over, and has it go on
+//	resume                 a VM that runs, and its checkpoint     restore removes that
 //	activate               volumes active here                    the same verb, or DELETE
 //	attach, detach, resize a domain that its definition lacks     the same verb; a new start has what the definition has
 //	resize, store          a service that used less, or more      the same verb
@@ -169,6 +170,14 @@ func (x *Executor) takeBack(ctx context.Context, o Order, steps []Step) error {
 func (x *Executor) step(ctx context.Context, o Order, s Step) error {
 	started := x.Clock.Now()
 	err := x.act(ctx, o, s)
+	if len(s.Late) > 0 && errors.Is(err, context.DeadlineExceeded) {
+		x.Log("%s: %s: cut off after %s", o.Service.Name, s, x.Clock.Now().Sub(started))
+		if late := x.takeBack(context.WithoutCancel(ctx), o, s.Late); late != nil {
+			err = errors.Join(err, late)
+		} else {
+			err = nil
+		}
+	}
 	if err != nil && s.Enough != "" {
 		reached, lookErr := x.reached(ctx, o, s.Enough)
 		if lookErr == nil && reached {

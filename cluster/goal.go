@@ -11,6 +11,13 @@ func Reached(goal Goal, node string, o Order, s State) (bool, error) {
 	switch goal {
 	case Off:
 		return s.Domain == Absent, nil
+	case Resumed:
+		return s.Domain == Active, nil
+	case Ended:
+		if s.Domain == Active {
+			return false, fmt.Errorf("%w: it was aborted, and %s runs on", ErrTimeout, o.Service.Name)
+		}
+		return s.Domain == Absent, nil
 	case Frozen:
 		return c.Frozen && c.Pending == "", nil
 	case Stopped:

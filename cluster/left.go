@@ -86,14 +86,13 @@ func leftRestore(o Order, s State) (Plan, error) {
 	running := await(Running, o.Node, o.Service.Patience.Start)
 	define := Step{Action: Define, Node: o.Node, Undo: []Step{{Action: Remove}}}
 	if s.Service.On(o.Node) {
-		return Plan{Note: "it runs already", Steps: append([]Step{{Action: Define, Node: o.Node}, running}, discarded(o, s)...)}, nil
+		return Plan{Note: "it runs already", Steps: append([]Step{{Action: Define, Node: o.Node}, running}, restored(o, s)...)}, nil
 	}
-	running.Commit = true
-	return Plan{Steps: []Step{
+	return Plan{Steps: append([]Step{
 		{Action: Store}, // its file went with the save
 		{Action: Activate, Undo: []Step{{Action: Release}}},
-		{Action: Restore, File: o.File, Limit: o.Service.Patience.Migrate, Undo: gone(o)}, define, running, discard(o),
-	}}, nil
+		restore(o, s, await(Stopped, "", o.Service.Patience.Settle)), define,
+	}, goOn(o, s, running)...)}, nil
 }
 
 // leftRunning are the verbs that need the running domain.
@@ -112,8 +111,7 @@ func leftRunning(o Order, s State) (Plan, error) {
 	case VerbReboot:
 		return Plan{Steps: []Step{{Action: Reboot}}}, nil
 	case VerbSave: // the node may fail meanwhile: then it is started anew, without what was saved
-		back := []Step{{Action: Restore, File: o.File, Limit: p.Migrate}, discard(o)}
-		return Plan{Steps: []Step{discard(o), {Action: Save, File: o.File, Limit: p.Migrate, Undo: back}, await(Stopped, "", p.Settle), {Action: Disable, Commit: true}, {Action: Release}, {Action: Remove}}}, nil
+		return Plan{Steps: []Step{discard(o), save(o, s), await(Stopped, "", p.Settle), {Action: Disable, Commit: true}, {Action: Release}, {Action: Remove}}}, nil
 	case VerbMigrate:
 		if _, live := s.node(o.To); !live {
 			return Plan{}, refuse("%s is no live node of the cluster, which has %s", o.To, s.names())

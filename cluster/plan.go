@@ -66,8 +66,10 @@ const (
 	Reboot   Action = "reboot"   // the guest
 	Reset    Action = "reset"    // the domain
 	Save     Action = "save"     // the memory into Step.File
-	Restore  Action = "restore"  // it
+	Restore  Action = "restore"  // it, paused, but where the manager wakes it
+	Resume   Action = "resume"   // the domain that was restored
 	Discard  Action = "discard"  // Step.File, whose memory is older than what the disks become
+	Abort    Action = "abort"    // what the domain is being saved or moved by, without its program
 	Move     Action = "move"     // the domain to Step.Node, live
 	Activate Action = "activate" // the volumes, exclusively on this node
 	Release  Action = "release"  // them
@@ -89,6 +91,8 @@ const (
 	Stopped Goal = "stopped" // on all nodes
 	Frozen  Goal = "frozen"
 	Off     Goal = "off" // the hypervisor of this node says that the domain is gone
+	Resumed Goal = "resumed"
+	Ended   Goal = "ended" // a save or a move that was aborted: it is done if the domain is gone, and failed if that runs
 
 	Detached Goal = "detached" // the same of Order.Device
 )
@@ -111,6 +115,9 @@ type Step struct {
 	Enough Goal
 	// Instead are done in the step's place if it fails.
 	Instead []Step
+	// Late are done in the step's place if its programs ran into Limit: what they had begun goes
+	// on without them.
+	Late []Step
 	// Commit: once the step is done, what came before it is not taken back any more.
 	Commit bool
 }
@@ -161,6 +168,9 @@ func (p Plan) String() string {
 		}
 		for _, instead := range step.Instead {
 			fmt.Fprintf(&out, "   if it fails: %s\n", instead)
+		}
+		for _, late := range step.Late {
+			fmt.Fprintf(&out, "   if it is late: %s\n", late)
 		}
 		if step.Enough != "" {
 			fmt.Fprintf(&out, "   enough: %s\n", step.Enough)

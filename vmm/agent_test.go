@@ -187,7 +187,8 @@ func TestStoredDomainIsCheckedAgain(t *testing.T) {
 	require.NoError(t, os.Remove(file))
 	require.NoError(t, os.WriteFile(file, []byte(n.document()), 0o600))
 	require.Empty(t, serve(t, n.agent(), n.request(cluster.VerbRestore)))
-	assert.Contains(t, n.calls, "virsh restore "+n.home()+"/checkpoint --xml /dev/stdin")
+	assert.Contains(t, n.calls, "virsh restore "+n.home()+"/checkpoint --xml /dev/stdin --paused")
+	assert.Equal(t, "running", n.state)
 }
 
 // TestHomeThatIsALink: oneadmin may exchange directories below the base.

@@ -29,7 +29,9 @@ func TestNoCheckpointBesideARunningVM(t *testing.T) {
 		"not restored":                       {"", cluster.VerbRestore, "virsh restore", "older", ""},
 		"its disks are not had":              {"", cluster.VerbRestore, "here: activate", "older", ""},
 		"restored before, and nobody saw it": {"running", cluster.VerbRestore, "", "", "running"},
-		"it may still be read":               {"paused", cluster.VerbRestore, "", "older", "paused"},
+		"restored before, and still paused":  {"paused", cluster.VerbRestore, "", "", "running"},
+		"restored before, and stays paused":  {"paused", cluster.VerbRestore, "virsh resume", "older", "paused"},
+		"restored, and does not go on":       {"", cluster.VerbRestore, "virsh resume", "older", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := defined(t)

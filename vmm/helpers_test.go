@@ -156,9 +156,14 @@ func (n *node) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 			return run.Result{}, err
 		}
 		n.created, n.state = string(text), "running"
+		if slices.Contains(c.Args, "--paused") {
+			n.state = "paused"
+		}
 		if err := n.plug(n.created); err != nil {
 			return run.Result{}, err
 		}
+	case "resume":
+		n.state = "running"
 	case "shutdown":
 		if !n.stubborn {
 			n.state = ""

@@ -52,7 +52,7 @@ func xenNodes(t *testing.T, program string, clustered bool) (one, two *xenNode) 
 		n.config = "VMCONF_DIR = '" + n.files + "/'\n"
 		n.reconfigured = func() string { return n.config }
 		client := &xen.Client{Runner: n, Program: program}
-		n.stack = func() cluster.Stack { return &standalone.Stack{Hypervisor: client, Manager: standalone.Xen} }
+		n.stack = func() cluster.Stack { return &standalone.Stack{Hypervisor: client, Manager: standalone.Xen(program)} }
 		if clustered {
 			n.stack = func() cluster.Stack {
 				return &cxm.Stack{
@@ -136,7 +136,7 @@ func TestXenDeploySaveAndCancel(t *testing.T) {
 	assert.NoFileExists(t, filepath.Join(n.files, web), "the name is free")
 	require.Empty(t, serve(t, n.agent(), n.request(cluster.VerbRestore)))
 	checkpoint := n.home() + "/checkpoint"
-	assert.Equal(t, []string{"xl save " + web + " " + checkpoint, becomesOff, becomesExclusive, "xl restore CFG_DIR/" + web + " " + checkpoint}, n.calls[2:])
+	assert.Equal(t, []string{"xl save " + web + " " + checkpoint, becomesOff, becomesExclusive, "xl restore -p CFG_DIR/" + web + " " + checkpoint, "xl unpause " + web}, n.calls[2:])
 
 	for range 2 {
 		require.Empty(t, serve(t, n.agent(), n.request(cluster.VerbCancel)))

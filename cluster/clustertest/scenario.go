@@ -6,7 +6,8 @@
 //	N.error  the same where it fails: its exit status and its message
 //	domain   what the hypervisor of this node says, a line for each look
 //	hardware what the domain has, the same; of the verbs about that
-//	fails    programs that fail: the beginning of the call, =>, status, message with \n between lines
+//	fails    programs that fail: the beginning of the call, =>, status, message with \n between lines;
+//	         or late: it is cut off at its deadline, or left running if it must not be
 //	plan     what is decided
 //	log      what then happens, by a clock that only waiting moves
 //
@@ -132,7 +133,7 @@ func (w *world) read(name string) string {
 
 // Run implements run.Runner. No call is to last for ever.
 func (w *world) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
-	_, limited := ctx.Deadline()
+	deadline, limited := ctx.Deadline()
 	assert.True(w.t, limited, "%s %s has no deadline", c.Path, strings.Join(c.Args, " "))
 	if w.bench != nil {
 		return w.call(c)
@@ -153,7 +154,15 @@ func (w *world) Run(ctx context.Context, c run.Cmd) (run.Result, error) {
 		call += " <<< " + strings.TrimSpace(string(text))
 	}
 	w.note("run", call)
-	return run.Result{}, w.fails(call)
+	err := w.fails(call)
+	if errors.Is(err, context.DeadlineExceeded) {
+		settle := Service().Patience.Settle
+		w.now = w.now.Add(time.Until(deadline).Truncate(settle) + settle) // all that it had, also on a slow machine
+		if c.Writer {
+			err = fmt.Errorf("%w (%w)", run.ErrStillRunning, err)
+		}
+	}
+	return run.Result{}, err
 }
 
 // report is that of the cluster manager at this look.
@@ -186,6 +195,9 @@ func (w *world) domain(call string) (run.Result, error) {
 }
 
 func failed(call, text string) (run.Result, error) {
+	if text == "late" {
+		return run.Result{Status: -1}, &run.Error{Argv: strings.Fields(call), Status: -1, Err: context.DeadlineExceeded}
+	}
 	status, message, _ := strings.Cut(strings.ReplaceAll(strings.TrimSpace(text), `\n`, "\n"), " ")
 	code, err := strconv.Atoi(status)
 	if err != nil {

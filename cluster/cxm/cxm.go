@@ -69,6 +69,7 @@ func (p *Stack) Observe(ctx context.Context, s cluster.Service) (cluster.State, 
 	if err != nil {
 		return cluster.State{}, err
 	}
+	survey.Manager.Wakes = p.Hypervisor.Program == xen.XM
 	state := survey.Of(cluster.Condition{}, cluster.Unknown)
 	config, err := p.Config()
 	if err != nil {

@@ -33,7 +33,7 @@ func TestXenScenarios(t *testing.T) {
 		require.NoError(t, tools.Set(rest, name, definition))
 		return clustertest.Bench{
 			Tools: tools, Scratch: base,
-			Stack:   &Stack{Hypervisor: &xen.Client{Runner: runner, Program: program}, Manager: Xen},
+			Stack:   &Stack{Hypervisor: &xen.Client{Runner: runner, Program: program}, Manager: Xen(program)},
 			Service: func(s *cluster.Service) { s.Name, s.Definition, s.Hypervisor = name, definition, "" },
 		}
 	})

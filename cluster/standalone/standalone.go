@@ -8,14 +8,17 @@ import (
 	"os"
 
 	"one-clvm/cluster"
+	"one-clvm/cluster/xen"
 )
 
 // Name of the stack.
 const Name = "standalone"
 
-// Xen is what a decision depends on under Xen: a domain has no reset, and a guest without
-// drivers of its own ignores a shutdown.
-var Xen = cluster.Manager{Anew: true, Insists: true}
+// Xen is what a decision depends on under Xen, for one of its clients: a domain has no reset, a
+// guest without drivers of its own ignores a shutdown, and xm restores no domain paused.
+func Xen(program string) cluster.Manager {
+	return cluster.Manager{Anew: true, Insists: true, Wakes: program == xen.XM}
+}
 
 // Stack implements cluster.Stack.
 type Stack struct {

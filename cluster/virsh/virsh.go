@@ -97,6 +97,12 @@ func (v *Client) Commands(o cluster.Order, s cluster.Step, document func() (stri
 		return one("reboot", service.Name), nil
 	case cluster.Reset:
 		return one("reset", service.Name), nil
+	case cluster.Resume:
+		commands := one("resume", service.Name)
+		commands[0].Whole = true // else libvirt may have the guest go on after it was taken for one that never ran
+		return commands, nil
+	case cluster.Abort:
+		return one("domjobabort", service.Name), nil
 	case cluster.Save:
 		return one("save", service.Name, s.File), nil
 	case cluster.Move:
@@ -108,7 +114,7 @@ func (v *Client) Commands(o cluster.Order, s cluster.Step, document func() (stri
 		}
 		words := []string{"create", "/dev/stdin"}
 		if s.Action == cluster.Restore { // the file names disks, too: the checked ones count
-			words = []string{"restore", s.File, "--xml", "/dev/stdin"}
+			words = []string{"restore", s.File, "--xml", "/dev/stdin", "--paused"}
 		}
 		commands := one(words...)
 		commands[0].Stdin = text

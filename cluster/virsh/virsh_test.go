@@ -72,8 +72,10 @@ func TestCommands(t *testing.T) {
 		{cluster.Step{Action: cluster.Reset}, "virsh -c qemu:///system reset one-42"},
 		{cluster.Step{Action: cluster.Save, File: "/h/checkpoint"}, "virsh -c qemu:///system save one-42 /h/checkpoint"},
 		{cluster.Step{Action: cluster.Move, Node: "node2"}, "virsh -c qemu:///system migrate --live --auto-converge one-42 qemu+ssh://node2/system"},
+		{cluster.Step{Action: cluster.Resume}, "virsh -c qemu:///system resume one-42"},
+		{cluster.Step{Action: cluster.Abort}, "virsh -c qemu:///system domjobabort one-42"},
 		{cluster.Step{Action: cluster.Create}, "virsh -c qemu:///system create /dev/stdin <<< <domain/>"},
-		{cluster.Step{Action: cluster.Restore, File: "/h/checkpoint"}, "virsh -c qemu:///system restore /h/checkpoint --xml /dev/stdin <<< <domain/>"},
+		{cluster.Step{Action: cluster.Restore, File: "/h/checkpoint"}, "virsh -c qemu:///system restore /h/checkpoint --xml /dev/stdin --paused <<< <domain/>"},
 	} {
 		commands, err := v.Commands(cluster.Order{Service: service}, c.step, document)
 		require.NoError(t, err)

@@ -75,9 +75,11 @@ func (c *Client) Commands(o cluster.Order, s cluster.Step, _ func() (string, err
 		return whole("save", name, s.File)
 	case cluster.Restore:
 		if xl { // the file names disks, too: the checked ones count
-			return whole("restore", o.Service.Definition, s.File)
+			return whole("restore", "-p", o.Service.Definition, s.File)
 		}
-		return whole("restore", s.File)
+		return whole("restore", s.File) // which xm of Xen 3 cannot leave paused
+	case cluster.Resume:
+		return whole("unpause", name)
 	case cluster.Move:
 		if xl {
 			return whole("migrate", name, s.Node)

@@ -100,7 +100,7 @@ func stack(cfg *cxmrc.Config, runner run.Runner, document func() (string, error)
 			Config: func() ([]byte, error) { return os.ReadFile("/etc/xen/cxm.conf") },
 		}, err
 	case program != "":
-		return &standalone.Stack{Hypervisor: underXen, Manager: standalone.Xen}, nil
+		return &standalone.Stack{Hypervisor: underXen, Manager: standalone.Xen(program)}, nil
 	}
 	return &standalone.Stack{Hypervisor: client, Document: document}, nil
 }

@@ -120,6 +120,8 @@ func vmmScenes(i sceneImages) []scene {
 		{name: "VMM restore", before: saved, argv: verb("vmm/restore", checkpoint, "node1", one, vmID, "node1"), stdin: vmAction(""), after: func(s *site) {
 			exclusive(s)
 			assert.NotEmpty(s, s.domain())
+			assert.NotContains(s, s.domain(), " paused=")
+			assert.NoFileExists(s, checkpoint)
 		}},
 		{name: "VMM migrate", before: running, argv: verb("vmm/migrate", one, "node2", "node1", vmID, "node1"), stdin: vmAction(""), after: func(s *site) {
 			assert.Empty(s, s.domain())

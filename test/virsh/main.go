@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/beevik/etree"
@@ -39,12 +40,12 @@ func virsh(argv []string) error {
 	case "list":
 		return list()
 	case "create":
-		return create(rest[0])
-	case "restore":
+		return create(rest[0], false)
+	case "restore": // FILE --xml DOCUMENT [--paused]
 		if _, err := os.Stat(rest[0]); err != nil {
 			return err
 		}
-		return errors.Join(create(rest[2]), os.Remove(rest[0]))
+		return create(rest[2], slices.Contains(rest, "--paused"))
 	}
 	if command == "migrate" {
 		rest = rest[1:] // --live
@@ -76,7 +77,7 @@ func list() error {
 
 func file(name string) string { return filepath.Join(directory, name+".xml") }
 
-func create(document string) error {
+func create(document string, waits bool) error {
 	text, err := os.ReadFile(document)
 	if err != nil {
 		return err
@@ -89,8 +90,14 @@ func create(document string) error {
 	if _, err := os.Stat(file(name)); err == nil {
 		return fmt.Errorf("operation failed: domain '%s' is already active", name)
 	}
+	if waits {
+		doc.Root().CreateAttr(paused, "")
+	}
 	return (&domain{name, doc}).write()
 }
+
+// paused marks the document of a domain that is.
+const paused = "paused"
 
 type domain struct {
 	name string
@@ -117,7 +124,16 @@ func (d *domain) write() error {
 func (d *domain) do(command string, argv []string) error {
 	switch command {
 	case "domstate":
-		fmt.Println("running")
+		state := "running"
+		if d.doc.Root().SelectAttr(paused) != nil {
+			state = "paused"
+		}
+		fmt.Println(state)
+	case "resume":
+		if d.doc.Root().RemoveAttr(paused) == nil {
+			return errors.New("Requested operation is not valid: domain is already running") //nolint:staticcheck // libvirt's words
+		}
+		return d.write()
 	case "dumpxml":
 		_, err := d.doc.WriteTo(os.Stdout)
 		return err

@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
+func failure(text string) Reply { return Reply{Stderr: "error: " + text + "\n", Status: 1} }
+
 // virsh is the client of the libvirt of this node, or of the one that -c names.
 func (c *Cluster) virsh(n *Node, args []string, stdin string) Reply {
-	failure := func(text string) Reply { return Reply{Stderr: "error: " + text + "\n", Status: 1} }
 	if len(args) < 3 || args[0] != "-c" {
 		return failure("usage")
 	}
@@ -29,16 +30,7 @@ func (c *Cluster) virsh(n *Node, args []string, stdin string) Reply {
 	}
 	verb, name := args[2], args[3]
 	if verb == "restore" {
-		domain := c.Saved[name]
-		if domain == "" {
-			return failure("Failed to restore domain from " + name + "\nerror: Failed to open file '" + name + "': No such file or directory")
-		}
-		if !c.libvirtStarts(n, domain) {
-			return failure("Hook script execution failed")
-		}
-		delete(c.Saved, name)
-		delete(c.Running, domain)
-		return Reply{}
+		return c.restore(n, name, slices.Contains(args, "--paused"))
 	}
 	if n.Domains[name] == "" {
 		return failure("failed to get domain '" + name + "'")
@@ -55,6 +47,13 @@ func (c *Cluster) virsh(n *Node, args []string, stdin string) Reply {
 	case "save":
 		c.libvirtEnds(n, name)
 		c.Saved[args[4]] = name
+	case "resume":
+		if n.Domains[name] != "paused" {
+			return failure("Failed to resume domain '" + name + "'\nerror: Requested operation is not valid: domain is already running")
+		}
+		n.Domains[name] = "running"
+	case "domjobabort":
+		return failure("Requested operation is not valid: no job is active on the domain")
 	case "reboot", "reset":
 	case "dumpxml", "attach-device", "detach-disk", "detach-interface":
 		return c.devices(verb, name, args[4:], stdin)
@@ -62,6 +61,22 @@ func (c *Cluster) virsh(n *Node, args []string, stdin string) Reply {
 		c.violation("virsh %s on a VM of the cluster", verb)
 		return failure("unknown command")
 	}
+	return Reply{}
+}
+
+// restore has a domain as it was saved.
+func (c *Cluster) restore(n *Node, file string, paused bool) Reply {
+	domain := c.Saved[file]
+	if domain == "" {
+		return failure("Failed to restore domain from " + file + "\nerror: Failed to open file '" + file + "': No such file or directory")
+	}
+	if !c.libvirtStarts(n, domain) {
+		return failure("Hook script execution failed")
+	}
+	if paused {
+		n.Domains[domain] = "paused"
+	}
+	delete(c.Running, domain)
 	return Reply{}
 }
 

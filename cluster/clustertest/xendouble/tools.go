@@ -181,7 +181,7 @@ func (c *Cluster) client(n *Node, program string, args []string) double.Reply {
 		n.plug(filepath.Base(words[0]), words[0])
 		return reply
 	case "restore":
-		return c.restore(n, words)
+		return c.restore(n, program, slices.Contains(args, "-p"), words)
 	}
 	name := words[0]
 	if n.Domains[name] == "" {
@@ -195,6 +195,8 @@ func (c *Cluster) client(n *Node, program string, args []string) double.Reply {
 	case "destroy":
 		delete(n.Domains, name)
 	case "reboot":
+	case "unpause":
+		n.Domains[name] = "-b----"
 	case "save":
 		delete(n.Domains, name)
 		c.Saved[words[1]] = name
@@ -216,17 +218,23 @@ func (c *Cluster) client(n *Node, program string, args []string) double.Reply {
 }
 
 // restore has a checkpoint, and with xl a definition before it.
-func (c *Cluster) restore(n *Node, words []string) double.Reply {
+func (c *Cluster) restore(n *Node, program string, paused bool, words []string) double.Reply {
+	if program == "xm" && paused {
+		c.violation("xm of Xen 3 takes no -p")
+	}
 	file := words[len(words)-1]
 	name := c.Saved[file]
 	if name == "" {
 		return failure(1, "Can't open save file %s", file)
 	}
-	delete(c.Saved, file)
 	if len(words) > 1 {
 		n.plug(name, words[0])
 	}
-	return c.start(n, name)
+	reply := c.start(n, name)
+	if paused && reply.Status == 0 {
+		n.Domains[name] = "--p---"
+	}
+	return reply
 }
 
 func (c *Cluster) start(n *Node, name string) double.Reply {
