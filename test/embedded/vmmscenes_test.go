@@ -127,7 +127,7 @@ func vmmScenes(i sceneImages) []scene {
 			assert.Empty(s, s.domain())
 			assert.FileExists(s, fmt.Sprintf("%s-node2/%s.xml", domains, one))
 		}},
-		{name: "VMM resize", before: running, argv: verb("vmm/resize", one, vmID, "node1"), stdin: vmAction("<VCPU>2</VCPU><MEMORY>512</MEMORY>"),
+		{name: "VMM resize", before: running, argv: verb("vmm/resize", one, vmID, "node1"), stdin: vmAction("<VCPU>1</VCPU><MEMORY>512</MEMORY>"),
 			after: func(s *site) { assert.Contains(s, s.definition(), ">524288</currentMemory>") }},
 		{name: "VMM reconfigure", before: ejected, argv: verb("vmm/reconfigure", one, "hda", device(2), vmID, "node1"), stdin: vmAction(""),
 			after: func(s *site) { assert.Contains(s, s.domain(), "disk.2") }},
